@@ -1,1 +1,15 @@
-//! .
+//! What both ends of EasyEnclave say to each other.
+//!
+//! Names, time, tunnel messages, the bytes a quote binds, HTTP types and problem codes. Nothing
+//! here decides anything: parsing turns outside text into values that are valid by construction,
+//! and every wire format has a golden test beside it.
+
+pub mod control_mac;
+pub mod http;
+pub mod names;
+pub mod problem;
+pub mod refusal;
+pub mod report_data;
+pub mod settings;
+pub mod time;
+pub mod tunnel;
