@@ -47,7 +47,11 @@ pub struct ControlMac {
 impl ControlMac {
     /// The direction in which `sender` speaks, from sequence number 0.
     pub fn new(key: &[u8; KEY_LEN], sender: Sender) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), sender, next_seq: 0 }
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            sender,
+            next_seq: 0,
+        }
     }
 
     /// Adds `seq` and `mac` to a JSON object in text form.
@@ -55,7 +59,9 @@ impl ControlMac {
     /// # Panics
     /// If `json` is not an object in text form: the caller serialised it.
     pub fn seal(&mut self, json: &str) -> String {
-        let open = json.strip_suffix('}').expect("a control message is a JSON object");
+        let open = json
+            .strip_suffix('}')
+            .expect("a control message is a JSON object");
         let comma = if open.ends_with('{') { "" } else { "," };
         let covered = format!("{open}{comma}\"seq\":{}}}", self.next_seq);
         self.next_seq += 1;
@@ -84,7 +90,9 @@ fn split_tail(text: &str) -> Option<(String, Vec<u8>)> {
     let at = text.len().checked_sub(TAIL_LEN)?;
     let (head, tail) = text.split_at_checked(at)?;
     let digits = tail.strip_prefix(TAIL_HEAD)?.strip_suffix("\"}")?;
-    let lower = digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let lower = digits
+        .bytes()
+        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let mac = hex::decode(digits).ok().filter(|_| lower)?;
     Some((format!("{head}}}"), mac))
 }
@@ -96,7 +104,9 @@ fn sequence_number(covered: &str) -> Option<u64> {
     struct Sequenced {
         seq: u64,
     }
-    serde_json::from_str::<Sequenced>(covered).ok().map(|message| message.seq)
+    serde_json::from_str::<Sequenced>(covered)
+        .ok()
+        .map(|message| message.seq)
 }
 
 #[cfg(test)]
@@ -107,7 +117,10 @@ mod tests {
 
     fn pair() -> (ControlMac, ControlMac) {
         let key = [0xa5; KEY_LEN];
-        (ControlMac::new(&key, Sender::Agent), ControlMac::new(&key, Sender::Agent))
+        (
+            ControlMac::new(&key, Sender::Agent),
+            ControlMac::new(&key, Sender::Agent),
+        )
     }
 
     #[test]
@@ -133,7 +146,10 @@ mod tests {
     #[test]
     fn altered_text_is_refused() {
         let sealed = pair().0.seal(HEALTH);
-        assert_eq!(pair().1.open(&sealed.replace("pass", "fail")), Err(MacInvalid));
+        assert_eq!(
+            pair().1.open(&sealed.replace("pass", "fail")),
+            Err(MacInvalid)
+        );
         assert_eq!(pair().1.open(HEALTH), Err(MacInvalid));
         assert_eq!(pair().1.open(""), Err(MacInvalid));
         assert_eq!(pair().1.open(&"é".repeat(60)), Err(MacInvalid));

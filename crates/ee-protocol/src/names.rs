@@ -116,7 +116,9 @@ impl Repo {
 
     /// Owner and name.
     pub fn parts(&self) -> (&str, &str) {
-        self.0.split_once('/').expect("a repo holds one slash since it was parsed")
+        self.0
+            .split_once('/')
+            .expect("a repo holds one slash since it was parsed")
     }
 }
 
@@ -144,10 +146,13 @@ impl Network {
 
     /// Parses the name of a network.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        Self::ALL.into_iter().find(|network| network.as_str() == text).ok_or(NameError {
-            kind: "network",
-            expected: "forge-1 or sandbox-1",
-        })
+        Self::ALL
+            .into_iter()
+            .find(|network| network.as_str() == text)
+            .ok_or(NameError {
+                kind: "network",
+                expected: "forge-1 or sandbox-1",
+            })
     }
 
     /// The name as messages and settings write it.
@@ -174,7 +179,9 @@ impl std::str::FromStr for Network {
 
 fn is_dns_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
-        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && text
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !text.starts_with('-')
         && !text.ends_with('-')
 }
@@ -189,7 +196,9 @@ fn is_repo(text: &str) -> bool {
 
 fn is_owner(owner: &str) -> bool {
     (1..=39).contains(&owner.len())
-        && owner.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && owner
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !owner.starts_with('-')
         && !owner.ends_with('-')
         && !owner.contains("--")
@@ -197,7 +206,9 @@ fn is_owner(owner: &str) -> bool {
 
 fn is_repo_name(name: &str) -> bool {
     (1..=100).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         && name != "."
         && name != ".."
 }
@@ -212,16 +223,16 @@ fn is_release_tag(tag: &str) -> bool {
         && !tag.contains("@{")
         && tag != "@"
         && !tag.ends_with('.')
-        && tag.split('/').all(|part| {
-            !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock")
-        })
+        && tag
+            .split('/')
+            .all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"))
 }
 
 fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
-        && text.bytes().all(|b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-')
-        })
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-'))
         && !text.starts_with("sys:")
 }
 
@@ -244,7 +255,16 @@ mod tests {
         for good in ["org/repo", "a/b", "Org-1/re.po_x"] {
             assert!(Repo::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "org", "org/", "/repo", "o--g/r", "org/..", "org/a/b", "org/re po"] {
+        for bad in [
+            "",
+            "org",
+            "org/",
+            "/repo",
+            "o--g/r",
+            "org/..",
+            "org/a/b",
+            "org/re po",
+        ] {
             assert!(Repo::parse(bad).is_err(), "{bad}");
         }
         let (upper, lower) = (Repo::parse("Org/Repo"), Repo::parse("org/repo"));
@@ -256,7 +276,9 @@ mod tests {
         for good in ["v0.1.3", "release/2026", "a"] {
             assert!(ReleaseTag::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "a..b", "a b", "a~1", ".a", "a/", "a.lock", "x@{y", "@", "a\u{7f}", "a."] {
+        for bad in [
+            "", "a..b", "a b", "a~1", ".a", "a/", "a.lock", "x@{y", "@", "a\u{7f}", "a.",
+        ] {
             assert!(ReleaseTag::parse(bad).is_err(), "{bad}");
         }
     }

@@ -26,11 +26,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal without expected and actual values.
-    pub fn new(
-        code: impl Into<String>,
-        check: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
+    pub fn new(code: impl Into<String>, check: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             code: code.into(),
             check: check.into(),

@@ -42,7 +42,12 @@ pub struct WorkloadClaims {
 impl WorkloadClaims {
     /// The workload digest: SHA-256 of the prototype's four lines, without a final newline.
     pub fn digest(&self) -> Digest {
-        let Self { agent_dir_sha256, agent_py_sha256, vm_image_id, sealed } = self;
+        let Self {
+            agent_dir_sha256,
+            agent_py_sha256,
+            vm_image_id,
+            sealed,
+        } = self;
         sha256(
             format!(
                 "agent_dir={agent_dir_sha256}\nagent_py={agent_py_sha256}\n\
@@ -131,9 +136,11 @@ impl BindingFields<'_> {
 
     fn encode(&self) -> Vec<u8> {
         let (value, agent, control): (&[u8], &[u8], &[u8]) = match self.binding {
-            Binding::TlsExporter { exporter, agent_spki, control_spki } => {
-                (exporter, agent_spki, control_spki)
-            }
+            Binding::TlsExporter {
+                exporter,
+                agent_spki,
+                control_spki,
+            } => (exporter, agent_spki, control_spki),
             Binding::None => (&[], &[], &[]),
         };
         let fields: [&[u8]; 13] = [
@@ -292,16 +299,46 @@ mod tests {
         let base = fields(&nonce, &binding);
         let (other_nonce, unbound) = ([7; 32], Binding::None);
         let variants = [
-            BindingFields { role: Role::ControlPlane, ..base },
-            BindingFields { nonce: &other_nonce, ..base },
-            BindingFields { reason: "periodic", ..base },
-            BindingFields { network: "sandbox-1", ..base },
-            BindingFields { repo: "org/other", ..base },
-            BindingFields { release_tag: "v0.1.4", ..base },
-            BindingFields { app_name: "other", ..base },
-            BindingFields { agent_id: "other", ..base },
-            BindingFields { node_id: "other", ..base },
-            BindingFields { binding: &unbound, ..base },
+            BindingFields {
+                role: Role::ControlPlane,
+                ..base
+            },
+            BindingFields {
+                nonce: &other_nonce,
+                ..base
+            },
+            BindingFields {
+                reason: "periodic",
+                ..base
+            },
+            BindingFields {
+                network: "sandbox-1",
+                ..base
+            },
+            BindingFields {
+                repo: "org/other",
+                ..base
+            },
+            BindingFields {
+                release_tag: "v0.1.4",
+                ..base
+            },
+            BindingFields {
+                app_name: "other",
+                ..base
+            },
+            BindingFields {
+                agent_id: "other",
+                ..base
+            },
+            BindingFields {
+                node_id: "other",
+                ..base
+            },
+            BindingFields {
+                binding: &unbound,
+                ..base
+            },
         ];
         for variant in variants {
             assert_ne!(variant.digest(), base.digest(), "{variant:?}");

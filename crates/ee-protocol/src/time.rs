@@ -43,13 +43,19 @@ impl Timestamp {
     /// The time that lies `span` later; saturates at [`Timestamp::FAR_FUTURE`].
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The time that lies `span` earlier; saturates.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How much later this is than `earlier`; zero if it is not later.
@@ -61,7 +67,9 @@ impl Timestamp {
     /// Parses RFC 3339 text with any offset.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        i64::try_from(moment.unix_timestamp_nanos().div_euclid(1000)).ok().map(Self)
+        i64::try_from(moment.unix_timestamp_nanos().div_euclid(1000))
+            .ok()
+            .map(Self)
     }
 
     /// The seed's spelling, whole seconds: `2024-01-15T10:30:00Z`.
@@ -78,12 +86,20 @@ impl Timestamp {
 
     fn civil(self) -> (String, String, i64) {
         let seconds = self.unix_seconds();
-        let moment = OffsetDateTime::from_unix_timestamp(seconds)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH.replace_year(9999).expect("9999 is a year"));
+        let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(
+            OffsetDateTime::UNIX_EPOCH
+                .replace_year(9999)
+                .expect("9999 is a year"),
+        );
         let (hour, minute, second) = moment.to_hms();
         let date = moment.date();
         (
-            format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()),
+            format!(
+                "{:04}-{:02}-{:02}",
+                date.year(),
+                u8::from(date.month()),
+                date.day()
+            ),
             format!("{hour:02}:{minute:02}:{second:02}"),
             self.0.rem_euclid(MICROS_PER_SECOND),
         )
@@ -127,8 +143,14 @@ mod tests {
     fn arithmetic_saturates_and_never_goes_negative() {
         let now = Timestamp::from_unix_seconds(10);
         assert_eq!(now.since(now.after(Duration::from_secs(1))), Duration::ZERO);
-        assert_eq!(Timestamp::FAR_FUTURE.after(Duration::MAX), Timestamp::FAR_FUTURE);
-        assert_eq!(now.after(Duration::from_secs(5)).since(now), Duration::from_secs(5));
+        assert_eq!(
+            Timestamp::FAR_FUTURE.after(Duration::MAX),
+            Timestamp::FAR_FUTURE
+        );
+        assert_eq!(
+            now.after(Duration::from_secs(5)).since(now),
+            Duration::from_secs(5)
+        );
         assert!(!Timestamp::FAR_FUTURE.rfc3339_micros().is_empty());
     }
 }

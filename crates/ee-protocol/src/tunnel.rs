@@ -100,10 +100,11 @@ fn default_network() -> String {
 /// The seed's names: null counts as absent; another kind of value is a wrong field, reported by
 /// the session because empty text is never a valid name.
 fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(match serde_json::Value::deserialize(deserializer)? {
-        serde_json::Value::String(text) => text,
-        serde_json::Value::Null => String::new(),
-        other => other.to_string(),
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(match value.as_str() {
+        Some(text) => text.to_owned(),
+        None if value.is_null() => String::new(),
+        None => value.to_string(),
     })
 }
 
@@ -210,12 +211,18 @@ pub struct Health {
 impl Health {
     /// A message that says the probe passed.
     pub fn pass() -> Self {
-        Self { status: Some("pass".to_owned()), ..Self::default() }
+        Self {
+            status: Some("pass".to_owned()),
+            ..Self::default()
+        }
     }
 
     /// A message that says the probe failed.
     pub fn fail() -> Self {
-        Self { status: Some("fail".to_owned()), ..Self::default() }
+        Self {
+            status: Some("fail".to_owned()),
+            ..Self::default()
+        }
     }
 
     /// Whether the agent says that its backend is well.
@@ -272,7 +279,10 @@ pub struct Status {
 impl AgentMessage {
     /// Parses a text frame of an agent.
     pub fn parse(text: &str) -> Result<Self, MessageError> {
-        parse(text, &["register", "attest_response", "health", "credits", "drain"])
+        parse(
+            text,
+            &["register", "attest_response", "health", "credits", "drain"],
+        )
     }
 
     /// The text frame.
@@ -293,10 +303,7 @@ impl ControlMessage {
     }
 }
 
-fn parse<'a, M: Deserialize<'a>>(
-    text: &'a str,
-    types: &[&'static str],
-) -> Result<M, MessageError> {
+fn parse<'a, M: Deserialize<'a>>(text: &'a str, types: &[&'static str]) -> Result<M, MessageError> {
     if !text.trim_start().starts_with('{') || deeper_than(text, JSON_DEPTH_MAX) {
         return Err(MessageError::InvalidJson);
     }
@@ -355,7 +362,10 @@ fn first_wrong_field(message: &str, value: &serde_json::Value) -> &'static str {
         Some(member) => !good(member),
         None => *name == "max_inflight" && message == "credits",
     };
-    checks.iter().find(wrong).map_or("message", |(name, _)| name)
+    checks
+        .iter()
+        .find(wrong)
+        .map_or("message", |(name, _)| name)
 }
 
 /// Whether the text nests arrays and objects deeper than `max`; brackets in strings do not count.
@@ -417,13 +427,20 @@ mod tests {
     #[test]
     fn unknown_fields_are_ignored() {
         let text = r#"{"type":"health","status":"pass","later":{"a":[1]}}"#;
-        assert_eq!(AgentMessage::parse(text), Ok(AgentMessage::Health(Health::pass())));
+        assert_eq!(
+            AgentMessage::parse(text),
+            Ok(AgentMessage::Health(Health::pass()))
+        );
     }
 
     #[test]
     fn garbage_is_named() {
         use MessageError::{InvalidField, InvalidJson, UnknownMessage};
-        let deep = format!(r#"{{"type":"health","x":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
+        let deep = format!(
+            r#"{{"type":"health","x":{}1{}}}"#,
+            "[".repeat(40),
+            "]".repeat(40)
+        );
         for (text, error) in [
             ("", InvalidJson),
             ("hello", InvalidJson),
@@ -435,9 +452,18 @@ mod tests {
             (r#"{"type":7}"#, UnknownMessage),
             (r#"{"type":"hello"}"#, UnknownMessage),
             (r#"{"type":"credits"}"#, InvalidField("max_inflight")),
-            (r#"{"type":"credits","max_inflight":-1}"#, InvalidField("max_inflight")),
-            (r#"{"type":"register","capabilities":"h2"}"#, InvalidField("capabilities")),
-            (r#"{"type":"attest_response","quote":5}"#, InvalidField("quote")),
+            (
+                r#"{"type":"credits","max_inflight":-1}"#,
+                InvalidField("max_inflight"),
+            ),
+            (
+                r#"{"type":"register","capabilities":"h2"}"#,
+                InvalidField("capabilities"),
+            ),
+            (
+                r#"{"type":"attest_response","quote":5}"#,
+                InvalidField("quote"),
+            ),
         ] {
             assert_eq!(AgentMessage::parse(text), Err(error), "{text}");
         }
@@ -454,6 +480,12 @@ mod tests {
         assert!(Health::default().passes());
         assert!(Health::pass().passes());
         assert!(!Health::fail().passes());
-        assert!(!Health { status: Some("PASS".into()), ..Health::default() }.passes());
+        assert!(
+            !Health {
+                status: Some("PASS".into()),
+                ..Health::default()
+            }
+            .passes()
+        );
     }
 }

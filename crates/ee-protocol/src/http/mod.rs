@@ -1,1 +1,5 @@
-//! .
+//! Wire types of the HTTP API, one file a noun.
+
+pub mod apps;
+pub mod explain;
+pub mod health;
