@@ -37,6 +37,8 @@ pub struct Setting {
     pub secret: bool,
     /// A required setting without a value is a problem.
     pub required: bool,
+    /// An empty value means an empty list here, not "unset".
+    pub empty_is_value: bool,
 }
 
 impl Setting {
@@ -49,6 +51,7 @@ impl Setting {
             meaning,
             secret: false,
             required: false,
+            empty_is_value: false,
         }
     }
 
@@ -71,6 +74,13 @@ impl Setting {
     pub const fn required(mut self) -> Self {
         self.required = true;
         self.unset = "required";
+        self
+    }
+
+    /// Marks a list whose empty value says "nothing", where unset would mean the default.
+    #[must_use]
+    pub const fn empty_is_value(mut self) -> Self {
+        self.empty_is_value = true;
         self
     }
 
