@@ -1,1 +1,88 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask test` is everything a reviewer would run.
+//!
+//! Each step is one function in `steps.rs`, each tidy rule one function in `tidy/`; a rule takes
+//! the files as values, so that its unit tests show that it bites.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a task runner talks to the person who started it"
+)]
+
+mod deploy;
+mod dist;
+mod steps;
+mod tidy;
+mod tree;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::steps::{Step, TestOptions};
+use crate::tree::Tree;
+
+#[derive(Parser)]
+#[command(about = "EasyEnclave's own tasks")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything a reviewer would run: format, lints, tidy, tests, documents, deploy files.
+    Test {
+        /// A missing outside program is a failure, not a skipped step.
+        #[arg(long)]
+        require_all: bool,
+        /// Run only these steps.
+        #[arg(long, value_enum)]
+        only: Vec<Step>,
+    },
+    /// The repository's own rules.
+    Tidy,
+    /// Write the generated documents: docs/config.md, openapi.json.
+    Generate,
+    /// Build the release binaries and check that the production ones hold no simulator.
+    Dist,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<bool> {
+    let root = root();
+    match task {
+        Task::Test { require_all, only } => {
+            Ok(steps::test(root, &TestOptions { require_all, only }))
+        }
+        Task::Tidy => {
+            let findings = tidy::check(&Tree::of_repository(root)?)?;
+            for finding in &findings {
+                println!("{finding}");
+            }
+            println!("tidy: {} findings", findings.len());
+            Ok(findings.is_empty())
+        }
+        Task::Generate => steps::generate(root).map(|()| true),
+        Task::Dist => dist::dist(root).map(|()| true),
+    }
+}
+
+/// The repository's root, which is where this package's folder lies.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package
+        .parent()
+        .expect("xtask lies in the repository's root")
+}
