@@ -162,10 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn literals_can_be_kept_while_comments_go() {
-        assert_eq!(
-            blank("\"EE_A\" // EE_B", Keep::CodeAndLiterals),
-            "\"EE_A\"        "
-        );
+    fn literals_can_be_kept_while_the_rest_goes() {
+        let text = "EE_C + \"EE_A\" // EE_B";
+        assert_eq!(blank(text, Keep::Literals), "       \"EE_A\"        ");
     }
 }
