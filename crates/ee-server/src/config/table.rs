@@ -1,0 +1,143 @@
+//! The settings of the control plane: one row a setting, nothing else decides what exists.
+
+use ee_protocol::settings::Setting;
+
+/// Every setting of `easyenclave-server`.
+pub const TABLE: &[Setting] = &[
+    Setting::new(
+        "EE_CONFIG",
+        "",
+        "TOML file with these settings; no search path",
+    ),
+    Setting::new(
+        "EE_CONTROL_BIND",
+        "0.0.0.0",
+        "address of the API and the tunnel endpoint",
+    ),
+    Setting::new(
+        "EE_CONTROL_PORT",
+        "8088",
+        "port of the API and the tunnel endpoint",
+    ),
+    Setting::new("EE_PROXY_BIND", "0.0.0.0", "address of the proxy listener"),
+    Setting::new("EE_PROXY_PORT", "9090", "port of the proxy listener"),
+    Setting::new(
+        "EE_PUBLIC_URL",
+        "http://localhost:8088",
+        "where agents and people reach the API; links are built from it, never from Host",
+    ),
+    Setting::new(
+        "EE_APP_DOMAIN",
+        "",
+        "domain of the apps: each is one label below it",
+    )
+    .unset("none: the first label of Host names the app"),
+    Setting::new(
+        "EE_TRUSTED_PROXIES",
+        "127.0.0.0/8,::1/128",
+        "networks whose X-Forwarded-* and X-EE-App count; empty: nobody's",
+    )
+    .empty_is_value(),
+    Setting::new(
+        "EE_PROXY_API",
+        "public",
+        "who may call POST /v1/proxy/{app}: public, token (scope proxy:use) or off",
+    ),
+    Setting::new(
+        "EE_TLS_CERT_PATH",
+        "",
+        "PEM certificate chain for both listeners",
+    )
+    .unset("none: plain HTTP"),
+    Setting::new("EE_TLS_KEY_PATH", "", "PEM private key of EE_TLS_CERT_PATH")
+        .unset("none: plain HTTP"),
+    Setting::new("EE_ADMIN_TOKEN", "", "token of the role admin")
+        .secret()
+        .unset("none: door closed, one-time bootstrap token"),
+    Setting::new("EE_LAUNCHER_TOKEN", "", "token of the role launcher")
+        .secret()
+        .unset("none: door closed"),
+    Setting::new("EE_UPTIME_TOKEN", "", "token of the role uptime")
+        .secret()
+        .unset("none: door closed"),
+    Setting::new(
+        "EE_REQUIRE_AUTH_CONFIGURED",
+        "false",
+        "refuse to start without EE_ADMIN_TOKEN or a stored admin token; no bootstrap token",
+    ),
+    Setting::new(
+        "EE_ALLOWLIST_ASSET",
+        "agent-attestation-allowlist.json",
+        "name of the release asset that holds an app's allowlist",
+    ),
+    Setting::new(
+        "EE_ALLOWLIST_DIR",
+        "",
+        "directory of allowlists in place of GitHub",
+    )
+    .unset("none: releases on GitHub"),
+    Setting::new(
+        "EE_GITHUB_API_URL",
+        "https://api.github.com",
+        "GitHub's API, or an enterprise's",
+    ),
+    Setting::new(
+        "EE_GITHUB_TOKEN",
+        "",
+        "token for allowlist downloads, sent to the API host only",
+    )
+    .secret()
+    .unset("none: 60 requests an hour"),
+    Setting::new(
+        "EE_PCCS_URL",
+        "https://api.trustedservices.intel.com",
+        "collateral endpoints in order, separated by commas; file:// works",
+    ),
+    Setting::new(
+        "EE_ATTEST_INTERVAL_SEC",
+        "3600",
+        "seconds between attestations of an agent",
+    ),
+    Setting::new(
+        "EE_ATTEST_DEADLINE_SEC",
+        "30",
+        "seconds an agent has to answer a challenge",
+    ),
+    Setting::new(
+        "EE_HEALTH_TIMEOUT_SEC",
+        "120",
+        "seconds of silence that are a missed health",
+    ),
+    Setting::new(
+        "EE_REGISTRATION_TTL_DAYS",
+        "30",
+        "days a registration lives",
+    ),
+    Setting::new(
+        "EE_REGISTRATION_WARN_DAYS",
+        "3",
+        "days before its end in which it warns",
+    ),
+    Setting::new(
+        "EE_DB_PATH",
+        "control_plane/data/control-plane.db",
+        "SQLite database",
+    )
+    .unset("under $STATE_DIRECTORY if systemd gives one"),
+    Setting::new("EE_DATA_DIR", "", "collateral, keys, bootstrap token")
+        .unset("the directory of the database"),
+    Setting::new(
+        "EE_DRAIN_SEC",
+        "30",
+        "seconds that requests in flight get at shutdown",
+    ),
+    Setting::new(
+        "EE_LOG",
+        "info",
+        "log filter: a level, or target=level pairs",
+    ),
+    Setting::new("EE_LOG_FORMAT", "auto", "auto, pretty or json"),
+];
+
+/// Variables of our other programs, which may stand in the same environment.
+pub const KNOWN_ELSEWHERE: &[&str] = &["EE_CONTEXT", "EE_URL", "EE_TOKEN"];
