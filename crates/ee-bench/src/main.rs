@@ -1,1 +1,59 @@
-fn main() {}
+//! Load generator and micro benchmarks: the only place where wall time is measured.
+//!
+//! Every number stands beside a yardstick of the same run (the backend asked directly, nginx in
+//! between, one P-256 verification), because only ratios survive a change of machine.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its table, and its progress beside it"
+)]
+
+mod backend;
+mod load;
+mod process;
+mod stopwatch;
+mod table;
+mod tunnel;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Benchmarks of EasyEnclave; build with --release")]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Requests through control plane and agent, beside the backend alone and nginx.
+    Tunnel(tunnel::Options),
+    /// Verdicts per second and core, beside one P-256 verification.
+    Verdict(verdict::Options),
+    /// The backend of the tunnel benchmark, as a process of its own.
+    #[command(hide = true)]
+    Backend {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().what {
+        What::Tunnel(options) => tunnel::run(&options),
+        What::Verdict(options) => verdict::run(&options),
+        What::Backend { listen } => backend::run(listen),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ee-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -152,7 +152,7 @@ mod tests {
         check("a // b\nc", "a     \nc");
         check("a /* b /* c */ d */ e", "a                   e");
         check(r#"f("x\"y") + 'z' + '\n'"#, "f(      ) +     +     ");
-        check("f(r#\"a\"b\"#)", "f(         )");
+        check("f(r#\"a\"b\"#)", "f(        )");
     }
 
     #[test]

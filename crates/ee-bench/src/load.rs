@@ -1,0 +1,214 @@
+//! A bounded load generator: HTTP/1.1 over kept connections on raw sockets.
+//!
+//! It is closed loop (each connection sends its next request when the answer is complete), so its
+//! percentiles are those of a client that waits, and it stops by itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::stopwatch::Stopwatch;
+
+/// What to send, where, and for how long.
+#[derive(Clone)]
+pub struct Load {
+    pub target: SocketAddr,
+    pub host: String,
+    pub path: String,
+    pub connections: usize,
+    pub length: Duration,
+    /// Ends the run early: no more requests than this.
+    pub requests_max: usize,
+    pub body_bytes: usize,
+}
+
+/// What came back.
+pub struct Measured {
+    pub requests: usize,
+    /// Answers that were not 200, among the requests.
+    pub refused: usize,
+    pub elapsed: Duration,
+    /// Sorted.
+    latencies: Vec<Duration>,
+}
+
+impl Measured {
+    pub fn per_second(&self) -> f64 {
+        count(self.requests) / self.elapsed.as_secs_f64()
+    }
+
+    /// The latency that this share of the requests did not exceed, in permille.
+    pub fn percentile(&self, permille: usize) -> Duration {
+        let at = self.latencies.len() * permille / 1000;
+        self.latencies
+            .get(at.min(self.latencies.len() - 1))
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// A count as a number to divide by.
+#[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
+pub fn count(count: usize) -> f64 {
+    count as f64
+}
+
+/// Runs the load; a 200 of another length than wanted is an error, other answers are counted.
+pub async fn run(load: &Load) -> Result<Measured> {
+    let mut connections = JoinSet::new();
+    let started = Stopwatch::start();
+    for _ in 0..load.connections {
+        connections.spawn(connection(load.clone(), started));
+    }
+    let mut latencies = Vec::new();
+    let mut refused = 0;
+    while let Some(one) = connections.join_next().await {
+        let one = one.context("a connection's task")??;
+        latencies.extend(one.latencies);
+        refused += one.refused;
+    }
+    let elapsed = started.elapsed();
+    ensure!(!latencies.is_empty(), "no request was answered");
+    latencies.sort_unstable();
+    Ok(Measured {
+        requests: latencies.len(),
+        refused,
+        elapsed,
+        latencies,
+    })
+}
+
+#[derive(Default)]
+struct OfConnection {
+    latencies: Vec<Duration>,
+    refused: usize,
+}
+
+async fn connection(load: Load, started: Stopwatch) -> Result<OfConnection> {
+    let mut socket = TcpStream::connect(load.target).await.context("connect")?;
+    socket.set_nodelay(true)?;
+    let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", load.path, load.host);
+    let mut answer = Answer {
+        buffer: Vec::with_capacity(256 * 1024),
+        at: 0,
+    };
+    let mut done = OfConnection::default();
+    let share = (load.requests_max / load.connections).max(1);
+    while done.latencies.len() < share && started.elapsed() < load.length {
+        let sent = Stopwatch::start();
+        socket.write_all(request.as_bytes()).await.context("send")?;
+        let (accepted, bytes) = answer.read(&mut socket).await?;
+        let wanted = load.body_bytes;
+        ensure!(
+            !accepted || bytes == wanted,
+            "{bytes} bytes instead of {wanted}"
+        );
+        done.latencies.push(sent.elapsed());
+        done.refused += usize::from(!accepted);
+    }
+    Ok(done)
+}
+
+/// Reads answers from a socket; bytes before `at` are used up.
+struct Answer {
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl Answer {
+    /// Reads one answer: whether it is a 200, and the length of its body.
+    async fn read(&mut self, socket: &mut TcpStream) -> Result<(bool, usize)> {
+        let head = self.read_past(socket, b"\r\n\r\n").await?;
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let accepted = head.starts_with("http/1.1 200");
+        if let Some(length) = field(&head, "content-length") {
+            let length = length.parse().context("content-length")?;
+            self.skip(socket, length).await?;
+            return Ok((accepted, length));
+        }
+        ensure!(
+            field(&head, "transfer-encoding") == Some("chunked"),
+            "no length: {head}"
+        );
+        let mut total = 0;
+        loop {
+            let line = self.read_past(socket, b"\r\n").await?;
+            let text = std::str::from_utf8(&line)?.trim();
+            let chunk = usize::from_str_radix(text, 16).context("chunk size")?;
+            self.skip(socket, chunk + 2).await?;
+            total += chunk;
+            if chunk == 0 {
+                return Ok((accepted, total));
+            }
+        }
+    }
+
+    async fn read_past(&mut self, socket: &mut TcpStream, end: &[u8]) -> Result<Vec<u8>> {
+        loop {
+            let fresh = &self.buffer[self.at..];
+            if let Some(found) = fresh.windows(end.len()).position(|window| window == end) {
+                let text = fresh[..found].to_vec();
+                self.at += found + end.len();
+                return Ok(text);
+            }
+            self.fill(socket).await?;
+        }
+    }
+
+    async fn skip(&mut self, socket: &mut TcpStream, mut bytes: usize) -> Result<()> {
+        loop {
+            let there = (self.buffer.len() - self.at).min(bytes);
+            self.at += there;
+            bytes -= there;
+            if bytes == 0 {
+                return Ok(());
+            }
+            self.fill(socket).await?;
+        }
+    }
+
+    async fn fill(&mut self, socket: &mut TcpStream) -> Result<()> {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        if socket.read_buf(&mut self.buffer).await.context("receive")? == 0 {
+            bail!("the connection was closed in the middle of an answer");
+        }
+        Ok(())
+    }
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key == name).then(|| value.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentile_is_the_latency_at_its_place() {
+        let latencies = (1..=100).map(Duration::from_millis).collect();
+        let measured = Measured {
+            requests: 100,
+            refused: 0,
+            elapsed: Duration::from_secs(1),
+            latencies,
+        };
+        assert_eq!(measured.percentile(500), Duration::from_millis(51));
+        assert_eq!(measured.percentile(990), Duration::from_millis(100));
+        assert!((measured.per_second() - 100.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn field_is_found_by_its_whole_name() {
+        let head = "http/1.1 200 ok\r\nx-content-length: 1\r\ncontent-length: 2";
+        assert_eq!(field(head, "content-length"), Some("2"));
+    }
+}
