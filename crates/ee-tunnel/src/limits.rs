@@ -1,0 +1,57 @@
+//! Every limit of a tunnel, with its reason (TUNNEL 3, 4, 10).
+
+use std::time::Duration;
+
+/// Payload of one binary message: a control message waits behind at most one of them.
+pub const BINARY_MAX: usize = 65_536;
+/// Text before and between challenges on a tunnel that is not attested: `register` fits.
+pub const TEXT_BEFORE_ATTESTED: usize = 16 * 1024;
+/// Text while a challenge is open: quote 160 KiB in base64 and an event log of 1 MiB.
+pub const TEXT_IN_CHALLENGE: usize = 2 * 1024 * 1024;
+/// Text on an attested tunnel.
+pub const TEXT_ATTESTED: usize = 64 * 1024;
+/// Texts that wait for the socket; at the limit nothing more is read from the peer, so one that
+/// asks without reading our answers stops itself.
+pub const TEXTS_WAITING_MAX: usize = 64;
+/// Inner TLS handshake bytes per direction: two raw keys and signatures need about 1 KiB.
+pub const HANDSHAKE_BYTES: usize = 16 * 1024;
+/// Time for the inner TLS handshake: far above one round trip anywhere on earth.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Time for the last texts and the close frame; then the socket is dropped.
+pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Mean distance of our pings; content delivery networks cut sockets idle for 100 s.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A peer from which no byte comes this long after a ping is dead.
+pub const PING_GRACE: Duration = Duration::from_secs(15);
+/// Pings a peer may send within one second; more is an attack, each costs us an answer.
+pub const PINGS_PER_SECOND: u32 = 10;
+
+/// Receive window of one stream: 1 MiB at 50 ms is 20 MB/s.
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Receive window of the connection: the stream windows limit, one slow stream must not.
+pub const CONNECTION_WINDOW: u32 = 1 << 30;
+/// HTTP/2 frame payload: the grain of fairness between streams.
+pub const FRAME_MAX: u32 = 16 * 1024;
+/// HPACK table: idle memory.
+pub const HEADER_TABLE: u32 = 4 * 1024;
+/// Decoded header block; above it the stream is refused (HPACK bombs).
+pub const HEADER_LIST: u32 = 64 * 1024;
+/// Streams an agent accepts on one tunnel; cannot change at run time, hence `credits`.
+pub const STREAMS_MAX: u32 = 1024;
+/// Budget of h2 for unread small DATA frames; see the module `inbox`.
+pub const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;
+/// Bytes per stream that h2 keeps for the socket; also what stays after a cancel.
+pub const SEND_BUFFER: usize = 64 * 1024;
+/// Streams reset by the peer before we accepted them (CVE-2023-44487).
+pub const PENDING_RESETS: usize = 20;
+/// Streams reset by us because the peer broke the protocol (CVE-2025-8671).
+pub const LOCAL_ERROR_RESETS: usize = 1024;
+/// Chunks smaller than this are merged with what follows them, if that is already there.
+pub const MERGE_BELOW: usize = 4 * 1024;
+/// Size up to which chunks are merged: one DATA frame.
+pub const MERGE_UP_TO: usize = FRAME_MAX as usize;
+/// Received bytes after which unread streams are drained: 64 KiB hold at most 6 600 one-byte
+/// DATA frames, 1.7 MiB of h2's budget of 64 MiB and under 1 MiB of its memory.
+pub const SWEEP_BYTES: u64 = 64 * 1024;
+/// Added to [`SWEEP_BYTES`] for each open stream, so that a sweep stays cheaper than reading.
+pub const SWEEP_BYTES_PER_STREAM: u64 = 1024;

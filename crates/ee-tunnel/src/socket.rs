@@ -1,0 +1,367 @@
+//! The WebSocket of a tunnel: text on one side, a byte stream of binary payloads on the other.
+//!
+//! Two owners share a [`Socket`] within one task: the driver, which handles text, pings and the
+//! close, and [`crate::link::WsStream`], through which TLS and HTTP/2 read and write. The mutex is
+//! therefore never contended.
+//!
+//! **Order.** At most one received text waits; until its owner has taken it, nothing behind it is
+//! read, so a binary message is judged by the rule that holds after that text. Outgoing text and
+//! pings overtake collected binary and wait behind at most one binary message.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_websockets::{CloseCode, Message, WebSocketStream, proto::ProtocolError};
+
+use crate::event::{CloseBy, Closed, Violation};
+use crate::keep_alive::PingMeter;
+use crate::limits::{BINARY_MAX, TEXTS_WAITING_MAX};
+
+/// Whether binary messages are legal now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BinaryRule {
+    /// None is.
+    Refused,
+    /// Inner TLS handshake: so many bytes per direction are left.
+    Handshake { receive: usize, send: usize },
+    /// All are.
+    Open,
+}
+
+/// How reading ended.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    Violation(Violation),
+    Closed(Closed),
+}
+
+/// Counts what the peer sends, for keep-alive and for sweeps of unread streams.
+pub(crate) struct Counted<S> {
+    io: S,
+    received: u64,
+}
+
+impl<S> Counted<S> {
+    pub(crate) fn new(io: S) -> Self {
+        Self { io, received: 0 }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.received += (buf.filled().len() - before) as u64;
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// See the module.
+pub(crate) struct Socket<S> {
+    ws: WebSocketStream<Counted<S>>,
+    rule: BinaryRule,
+    text_limit: usize,
+    pings: PingMeter,
+    end: Option<End>,
+    incoming: Bytes,
+    text: Option<String>,
+    outgoing: Vec<u8>,
+    /// Length of the last binary message sent: the next is likely as long.
+    outgoing_hint: usize,
+    outgoing_texts: VecDeque<String>,
+    ping_due: bool,
+    close_due: Option<(u16, String)>,
+    closing: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(crate) fn new(ws: WebSocketStream<Counted<S>>, text_limit: usize) -> Self {
+        let mut socket = Self {
+            ws,
+            rule: BinaryRule::Refused,
+            text_limit,
+            pings: PingMeter::default(),
+            end: None,
+            incoming: Bytes::new(),
+            text: None,
+            outgoing: Vec::new(),
+            outgoing_hint: 0,
+            outgoing_texts: VecDeque::new(),
+            ping_due: false,
+            close_due: None,
+            closing: false,
+        };
+        socket.set_text_limit(text_limit);
+        socket
+    }
+
+    /// The library knows one limit for both kinds; the smaller one is checked on arrival.
+    pub(crate) fn set_text_limit(&mut self, limit: usize) {
+        self.text_limit = limit;
+        self.ws
+            .limits_mut()
+            .set_max_payload_len(Some(limit.max(BINARY_MAX)));
+    }
+
+    pub(crate) fn set_rule(&mut self, rule: BinaryRule) {
+        self.rule = rule;
+    }
+
+    /// Bytes that ever came from the peer.
+    pub(crate) fn received(&self) -> u64 {
+        self.ws.get_ref().received
+    }
+
+    pub(crate) fn take_text(&mut self) -> Option<String> {
+        self.text.take()
+    }
+
+    pub(crate) fn has_binary(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
+    pub(crate) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    pub(crate) fn fail(&mut self, end: End) {
+        self.end.get_or_insert(end);
+    }
+
+    pub(crate) fn push_text(&mut self, text: String) {
+        self.outgoing_texts.push_back(text);
+    }
+
+    /// Asks for a ping; false when the previous one has not even left, so the peer reads nothing.
+    pub(crate) fn push_ping(&mut self) -> bool {
+        !mem::replace(&mut self.ping_due, true)
+    }
+
+    /// The close frame leaves after the queued texts; collected binary is dropped.
+    pub(crate) fn push_close(&mut self, code: u16, reason: &str) {
+        if self.closing || self.close_due.is_some() {
+            return;
+        }
+        self.outgoing = Vec::new();
+        let cut = reason.floor_char_boundary(CLOSE_REASON_MAX);
+        self.close_due = Some((code, reason[..cut].to_owned()));
+    }
+
+    /// Reads until a binary payload waits, a text waits, or the socket ended: `Ready` for each.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.incoming.is_empty() && self.text.is_none() && self.end.is_none() {
+            if self.outgoing_texts.len() >= TEXTS_WAITING_MAX {
+                return Poll::Pending;
+            }
+            let message = ready!(self.ws.poll_next_unpin(cx));
+            self.take_message(message);
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads and forgets until the peer has answered our close frame or is gone.
+    pub(crate) fn poll_close_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(Ok(_)) = ready!(self.ws.poll_next_unpin(cx)) {}
+        Poll::Ready(())
+    }
+
+    /// Copies received bytes into `buf`.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.incoming.is_empty() {
+            ready!(self.poll_fill(cx));
+            if self.incoming.is_empty() {
+                // A text must be taken first (its owner polls again), or the stream is over.
+                return if self.end.is_some() {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                };
+            }
+        }
+        let count = self.incoming.len().min(buf.remaining());
+        buf.put_slice(&self.incoming.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Collects bytes for the next binary message; a full one is sent at once.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        if self.end.is_some() || self.closing || self.close_due.is_some() {
+            return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()));
+        }
+        if self.outgoing.len() >= BINARY_MAX {
+            ready!(self.poll_send(cx))?;
+        }
+        let count = buf.len().min(BINARY_MAX - self.outgoing.len());
+        if let BinaryRule::Handshake { send, .. } = &mut self.rule {
+            *send = send
+                .checked_sub(count)
+                .ok_or(std::io::ErrorKind::QuotaExceeded)?;
+        }
+        if self.outgoing.capacity() == 0 {
+            self.outgoing.reserve(count.max(self.outgoing_hint));
+        }
+        self.outgoing.extend_from_slice(&buf[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Sends all that waits: pings, texts, collected binary, the close frame, in this order.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        loop {
+            match ready!(self.ws.poll_flush_unpin(cx)) {
+                Ok(()) => {}
+                Err(error) => return Poll::Ready(Err(self.lose(&error))),
+            }
+            let Some(message) = self.next_message() else {
+                return Poll::Ready(Ok(()));
+            };
+            if let Err(error) = self.ws.start_send_unpin(message) {
+                return Poll::Ready(Err(self.lose(&error)));
+            }
+        }
+    }
+
+    fn next_message(&mut self) -> Option<Message> {
+        if self.closing {
+            return None;
+        }
+        if mem::take(&mut self.ping_due) {
+            return Some(Message::ping(Bytes::new()));
+        }
+        if let Some(text) = self.outgoing_texts.pop_front() {
+            return Some(Message::text(text));
+        }
+        if !self.outgoing.is_empty() {
+            self.outgoing_hint = self.outgoing.len();
+            return Some(Message::binary(mem::take(&mut self.outgoing)));
+        }
+        let (code, reason) = self.close_due.take()?;
+        self.closing = true;
+        let code = CloseCode::try_from(code).unwrap_or(CloseCode::INTERNAL_SERVER_ERROR);
+        Some(Message::close(Some(code), &reason))
+    }
+
+    fn lose(&mut self, error: &tokio_websockets::Error) -> std::io::Error {
+        self.fail(End::Closed(Closed::lost(error.to_string())));
+        std::io::ErrorKind::BrokenPipe.into()
+    }
+
+    fn take_message(&mut self, message: Option<Result<Message, tokio_websockets::Error>>) {
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return self.fail(End::Closed(closed_by(&error))),
+            None => return self.fail(End::Closed(Closed::lost("the socket ended"))),
+        };
+        if message.is_binary() {
+            self.take_binary(message.into_payload().into());
+        } else if message.is_text() {
+            self.take_text_message(message.into_payload().into());
+        } else if message.is_ping() && self.pings.is_flood() {
+            self.fail(End::Violation(Violation::PingFlood));
+        } else if let Some((code, reason)) = message.as_close() {
+            let code = Some(u16::from(code)).filter(|code| *code != NO_STATUS);
+            let closed = Closed {
+                by: CloseBy::Peer,
+                code,
+                reason: reason.to_owned(),
+            };
+            self.fail(End::Closed(closed));
+        }
+    }
+
+    fn take_binary(&mut self, payload: Bytes) {
+        if payload.is_empty() {
+            return self.refuse(1002, "empty binary message");
+        }
+        if payload.len() > BINARY_MAX {
+            return self.refuse(1009, "binary message too long");
+        }
+        match &mut self.rule {
+            BinaryRule::Open => {}
+            BinaryRule::Handshake { receive, .. } if *receive >= payload.len() => {
+                *receive -= payload.len();
+            }
+            BinaryRule::Refused | BinaryRule::Handshake { .. } => {
+                return self.fail(End::Violation(Violation::BinaryNotAllowed));
+            }
+        }
+        self.incoming = payload;
+    }
+
+    fn take_text_message(&mut self, payload: Bytes) {
+        if payload.len() > self.text_limit {
+            return self.refuse(1009, "text too long");
+        }
+        match String::from_utf8(payload.into()) {
+            Ok(text) => self.text = Some(text),
+            Err(_) => self.refuse(1007, "invalid UTF-8"),
+        }
+    }
+
+    fn refuse(&mut self, code: u16, reason: &str) {
+        self.push_close(code, reason);
+        self.fail(End::Closed(Closed::by_us(code, reason)));
+    }
+}
+
+/// Bytes of a close reason: a control frame holds 125, two are the code.
+const CLOSE_REASON_MAX: usize = 123;
+/// The library's word for a close frame without a code.
+const NO_STATUS: u16 = 1005;
+
+/// The library has queued the close frame for what the peer did wrong already.
+fn closed_by(error: &tokio_websockets::Error) -> Closed {
+    let code = match error {
+        tokio_websockets::Error::Protocol(ProtocolError::InvalidUtf8) => 1007,
+        tokio_websockets::Error::Protocol(_) => 1002,
+        tokio_websockets::Error::PayloadTooLong { .. } => 1009,
+        other => return Closed::lost(other.to_string()),
+    };
+    Closed::by_us(code, error.to_string())
+}
