@@ -100,21 +100,32 @@ impl Collateral {
                 chain_header: Some((TCB_INFO_CHAIN, encoded(&self.tcb_info_issuer_chain))),
             },
             qe_identity: PcsItem {
-                body: signed("enclaveIdentity", &self.qe_identity, &self.qe_identity_signature),
+                body: signed(
+                    "enclaveIdentity",
+                    &self.qe_identity,
+                    &self.qe_identity_signature,
+                ),
                 chain_header: Some((QE_IDENTITY_CHAIN, encoded(&self.qe_identity_issuer_chain))),
             },
             pck_crl: PcsItem {
                 body: self.pck_crl.clone(),
                 chain_header: Some((PCK_CRL_CHAIN, encoded(&self.pck_crl_issuer_chain))),
             },
-            root_crl: PcsItem { body: self.root_ca_crl.clone(), chain_header: None },
+            root_crl: PcsItem {
+                body: self.root_ca_crl.clone(),
+                chain_header: None,
+            },
         }
     }
 }
 
 /// The signed text stands in the body as it was signed: a re-serialised copy would not verify.
 fn signed(name: &str, text: &str, signature: &[u8]) -> Vec<u8> {
-    format!("{{\"{name}\":{text},\"signature\":\"{}\"}}", hex::encode(signature)).into_bytes()
+    format!(
+        "{{\"{name}\":{text},\"signature\":\"{}\"}}",
+        hex::encode(signature)
+    )
+    .into_bytes()
 }
 
 fn encoded(pem: &str) -> String {

@@ -66,27 +66,42 @@ pub struct Window {
 
 impl Window {
     /// How long certificates last unless told otherwise.
-    pub const CERTIFICATE: Self = Self { from: CERTIFICATE_FROM, until: CERTIFICATE_UNTIL };
+    pub const CERTIFICATE: Self = Self {
+        from: CERTIFICATE_FROM,
+        until: CERTIFICATE_UNTIL,
+    };
 
     /// Collateral as a PCS would serve it at `now`.
     pub const fn collateral_at(now: u64) -> Self {
         let from = now.saturating_sub(DAY_S);
-        Self { from, until: from + COLLATERAL_LIFE_DAYS * DAY_S }
+        Self {
+            from,
+            until: from + COLLATERAL_LIFE_DAYS * DAY_S,
+        }
     }
 
     /// Ended a day before `now`.
     pub const fn past(now: u64) -> Self {
-        Self { from: now - 30 * DAY_S, until: now - DAY_S }
+        Self {
+            from: now - 30 * DAY_S,
+            until: now - DAY_S,
+        }
     }
 
     /// Begins a day after `now`.
     pub const fn future(now: u64) -> Self {
-        Self { from: now + DAY_S, until: now + 30 * DAY_S }
+        Self {
+            from: now + DAY_S,
+            until: now + 30 * DAY_S,
+        }
     }
 
     /// The same length, `seconds` earlier.
     pub const fn earlier_by(self, seconds: u64) -> Self {
-        Self { from: self.from - seconds, until: self.until - seconds }
+        Self {
+            from: self.from - seconds,
+            until: self.until - seconds,
+        }
     }
 }
 
@@ -100,5 +115,7 @@ pub fn moment(unix_s: u64) -> OffsetDateTime {
 
 /// The moment as collateral writes it, `2026-01-02T03:04:05Z`.
 pub fn rfc3339(unix_s: u64) -> String {
-    moment(unix_s).format(&Rfc3339).expect("a whole second in UTC can be written")
+    moment(unix_s)
+        .format(&Rfc3339)
+        .expect("a whole second in UTC can be written")
 }

@@ -29,7 +29,13 @@ impl Event {
     /// A firmware event: digest and description are unrelated to each other.
     pub fn firmware(imr: u8, digest: Register, description: &str) -> Self {
         let (name, payload) = (description.to_owned(), Vec::new());
-        Self { imr, event_type: FIRMWARE_EVENT, digest, name, payload }
+        Self {
+            imr,
+            event_type: FIRMWARE_EVENT,
+            digest,
+            name,
+            payload,
+        }
     }
 
     /// A run-time event in RTMR3: the digest is SHA-384 over type, name and payload.
@@ -91,8 +97,14 @@ mod tests {
     fn seal_event_gives_the_published_vector() {
         let event = Event::runtime("ee-seal", b"sealed");
         let digest = hex::encode(event.digest);
-        assert!(digest.starts_with("6986b26d") && digest.ends_with("44e2aee9"), "{digest}");
+        assert!(
+            digest.starts_with("6986b26d") && digest.ends_with("44e2aee9"),
+            "{digest}"
+        );
         let rtmr3 = hex::encode(replay(&[event])[3]);
-        assert!(rtmr3.starts_with("4cf4cd39") && rtmr3.ends_with("b4f71def"), "{rtmr3}");
+        assert!(
+            rtmr3.starts_with("4cf4cd39") && rtmr3.ends_with("b4f71def"),
+            "{rtmr3}"
+        );
     }
 }

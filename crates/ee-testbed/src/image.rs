@@ -29,7 +29,11 @@ impl DemoImage {
     /// The released image.
     pub fn new(seed: u64) -> Self {
         let command_line = "root=/dev/dm-0 ro ee.verity ee.sealed=1";
-        Self { seed, tag: Self::TAG.to_owned(), command_line }
+        Self {
+            seed,
+            tag: Self::TAG.to_owned(),
+            command_line,
+        }
     }
 
     /// The image of another release: every register differs.
@@ -65,7 +69,11 @@ impl DemoImage {
     /// The TD that runs the image.
     pub fn td(&self) -> Td {
         let rtmr = replay(&self.events());
-        Td { mrtd: self.register("firmware"), rtmr, ..Td::default() }
+        Td {
+            mrtd: self.register("firmware"),
+            rtmr,
+            ..Td::default()
+        }
     }
 
     /// What was extended into the registers.
@@ -117,7 +125,9 @@ impl DemoImage {
             .events()
             .iter()
             .filter(|event| event.imr == 3)
-            .map(|event| json!({ "name": event.name, "payload_sha256": sha256_hex(&event.payload) }))
+            .map(
+                |event| json!({ "name": event.name, "payload_sha256": sha256_hex(&event.payload) }),
+            )
             .collect();
         allowlist
     }
@@ -151,8 +161,12 @@ impl DemoImage {
 
     /// Claims as `attest_response.measurements` and allowlists carry them.
     pub fn claims_json(&self) -> Value {
-        let WorkloadClaims { agent_dir_sha256, agent_py_sha256, vm_image_id, sealed } =
-            self.claims();
+        let WorkloadClaims {
+            agent_dir_sha256,
+            agent_py_sha256,
+            vm_image_id,
+            sealed,
+        } = self.claims();
         json!({
             "agent_dir_sha256": agent_dir_sha256,
             "agent_py_sha256": agent_py_sha256,
@@ -170,7 +184,11 @@ impl DemoImage {
     }
 
     fn part(&self, part: &str) -> Vec<u8> {
-        format!("EasyEnclave demo image v1|{}|{}|{part}", self.seed, self.tag).into_bytes()
+        format!(
+            "EasyEnclave demo image v1|{}|{}|{part}",
+            self.seed, self.tag
+        )
+        .into_bytes()
     }
 }
 
@@ -194,8 +212,14 @@ mod tests {
 
     #[test]
     fn image_is_a_function_of_seed_and_tag() {
-        assert_eq!(DemoImage::new(1).allowlist_json(), DemoImage::new(1).allowlist_json());
+        assert_eq!(
+            DemoImage::new(1).allowlist_json(),
+            DemoImage::new(1).allowlist_json()
+        );
         assert_ne!(DemoImage::new(1).td(), DemoImage::new(2).td());
-        assert_ne!(DemoImage::new(1).td(), DemoImage::new(1).with_tag("v0.2.0").td());
+        assert_ne!(
+            DemoImage::new(1).td(),
+            DemoImage::new(1).with_tag("v0.2.0").td()
+        );
     }
 }

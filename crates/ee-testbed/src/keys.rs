@@ -21,13 +21,18 @@ impl SimKey {
             .find_map(|attempt| SigningKey::from_slice(&scalar(seed, role, number, attempt)).ok())
             .expect("a digest is a valid scalar but once in 2^32 tries");
         let encoded = signing.verifying_key().to_sec1_point(false);
-        let point = encoded.as_bytes().try_into().expect("an uncompressed point has 65 bytes");
+        let point = encoded
+            .as_bytes()
+            .try_into()
+            .expect("an uncompressed point has 65 bytes");
         Self { signing, point }
     }
 
     /// X and Y of the public key, as quotes carry it.
     pub fn public_xy(&self) -> [u8; 64] {
-        self.point[1..].try_into().expect("a point without its tag has 64 bytes")
+        self.point[1..]
+            .try_into()
+            .expect("a point without its tag has 64 bytes")
     }
 
     /// ECDSA over SHA-256 of `message`: raw r and s.
@@ -68,7 +73,11 @@ fn scalar(seed: u64, role: &str, number: u32, attempt: u8) -> [u8; 32] {
     context.update(&number.to_be_bytes());
     context.update(&[attempt]);
     context.update(role.as_bytes());
-    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    context
+        .finish()
+        .as_ref()
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }
 
 #[cfg(test)]

@@ -122,7 +122,15 @@ impl SimPki {
         let params = end_entity(&options, DatedItem::TcbSigner, "Intel SGX TCB Signing");
         let tcb_signer_der = root.issue(with_serial(params, SERIAL_TCB_SIGNER), &tcb_signer);
         let revocable_leaf = leaf_serial(machine);
-        Self { seed, options, revocable_leaf, root, pck_ca, tcb_signer, tcb_signer_der }
+        Self {
+            seed,
+            options,
+            revocable_leaf,
+            root,
+            pck_ca,
+            tcb_signer,
+            tcb_signer_der,
+        }
     }
 
     /// The root certificate.
@@ -142,10 +150,17 @@ impl SimPki {
 
     /// The leaf certificate of a machine with its chain, as quotes carry it.
     pub fn pck_chain(&self, identity: &PckIdentity, machine: u32, key: &SimKey) -> String {
-        let mut params = end_entity(&self.options, DatedItem::PckLeaf, "Intel SGX PCK Certificate");
+        let mut params = end_entity(
+            &self.options,
+            DatedItem::PckLeaf,
+            "Intel SGX PCK Certificate",
+        );
         let extension = identity.extension(self.options.ca);
-        params.custom_extensions = vec![CustomExtension::from_oid_content(&SGX_EXTENSION, extension)];
-        let leaf = self.pck_ca.issue(with_serial(params, leaf_serial(machine)), key);
+        params.custom_extensions =
+            vec![CustomExtension::from_oid_content(&SGX_EXTENSION, extension)];
+        let leaf = self
+            .pck_ca
+            .issue(with_serial(params, leaf_serial(machine)), key);
         pem(&leaf) + &self.pck_ca_chain()
     }
 
@@ -156,7 +171,11 @@ impl SimPki {
             Some(Revoked::TcbSigner) => Some(SERIAL_TCB_SIGNER),
             Some(Revoked::PckLeaf) | None => None,
         };
-        self.root.crl(self.window(DatedItem::RootCrl, now), self.options.crl_number, serial)
+        self.root.crl(
+            self.window(DatedItem::RootCrl, now),
+            self.options.crl_number,
+            serial,
+        )
     }
 
     /// The PCK CA's revocation list at `now`.
@@ -165,12 +184,20 @@ impl SimPki {
             Some(Revoked::PckLeaf) => Some(self.revocable_leaf),
             Some(Revoked::PckCa | Revoked::TcbSigner) | None => None,
         };
-        self.pck_ca.crl(self.window(DatedItem::PckCrl, now), self.options.crl_number, serial)
+        self.pck_ca.crl(
+            self.window(DatedItem::PckCrl, now),
+            self.options.crl_number,
+            serial,
+        )
     }
 
     /// The window of a collateral item served at `now`.
     pub fn window(&self, item: DatedItem, now: u64) -> Window {
-        self.options.dates.get(&item).copied().unwrap_or(Window::collateral_at(now))
+        self.options
+            .dates
+            .get(&item)
+            .copied()
+            .unwrap_or(Window::collateral_at(now))
     }
 }
 
@@ -179,20 +206,32 @@ impl Authority {
         let key = SimKey::derive(seed, "root", 0);
         let params = authority(options, DatedItem::RootCa, &options.root_name, 1);
         let params = with_serial(params, SERIAL_ROOT);
-        let certificate = params.self_signed(&key).expect("the root's parameters are complete");
-        Self { der: certificate.der().to_vec(), params, key }
+        let certificate = params
+            .self_signed(&key)
+            .expect("the root's parameters are complete");
+        Self {
+            der: certificate.der().to_vec(),
+            params,
+            key,
+        }
     }
 
     fn pck_ca(seed: u64, options: &PkiOptions, root: &Self) -> Self {
         let key = SimKey::derive(seed, options.ca.as_str(), 0);
         let params = authority(options, DatedItem::PckCa, options.ca.common_name(), 0);
         let params = with_serial(params, SERIAL_PCK_CA);
-        Self { der: root.issue(params.clone(), &key), params, key }
+        Self {
+            der: root.issue(params.clone(), &key),
+            params,
+            key,
+        }
     }
 
     fn issue(&self, params: CertificateParams, subject: &SimKey) -> Vec<u8> {
         let issuer = Issuer::from_params(&self.params, &self.key);
-        let certificate = params.signed_by(subject, &issuer).expect("the parameters are complete");
+        let certificate = params
+            .signed_by(subject, &issuer)
+            .expect("the parameters are complete");
         certificate.der().to_vec()
     }
 
@@ -202,11 +241,17 @@ impl Authority {
             next_update: moment(window.until),
             crl_number: serial(number),
             issuing_distribution_point: None,
-            revoked_certs: revoked_serial.map(|serial| revoked(serial, window)).into_iter().collect(),
+            revoked_certs: revoked_serial
+                .map(|serial| revoked(serial, window))
+                .into_iter()
+                .collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let issuer = Issuer::from_params(&self.params, &self.key);
-        list.signed_by(&issuer).expect("the list's parameters are complete").der().to_vec()
+        list.signed_by(&issuer)
+            .expect("the list's parameters are complete")
+            .der()
+            .to_vec()
     }
 }
 
@@ -244,7 +289,11 @@ fn end_entity(options: &PkiOptions, item: DatedItem, common_name: &str) -> Certi
 }
 
 fn named(options: &PkiOptions, item: DatedItem, common_name: &str) -> CertificateParams {
-    let window = options.dates.get(&item).copied().unwrap_or(Window::CERTIFICATE);
+    let window = options
+        .dates
+        .get(&item)
+        .copied()
+        .unwrap_or(Window::CERTIFICATE);
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name.push(DnType::OrganizationName, "EasyEnclave simulation");

@@ -166,7 +166,11 @@ impl SimPlatform {
     /// Another machine, changed by `change`.
     pub fn sibling_with(&self, number: u32, change: impl FnOnce(&mut Machine)) -> Self {
         let fmspc = self.inner.machine.fmspc;
-        let mut machine = Machine { number, fmspc, ..Machine::default() };
+        let mut machine = Machine {
+            number,
+            fmspc,
+            ..Machine::default()
+        };
         change(&mut machine);
         Self::in_pki(Arc::clone(&self.inner.pki), machine)
     }
@@ -186,6 +190,11 @@ impl SimPlatform {
         self.inner.machine.fmspc
     }
 
+    /// FMSPC that TCB info is about: the machine's, unless a test says otherwise.
+    pub fn collateral_fmspc(&self) -> [u8; 6] {
+        self.inner.pki.options.tcb.fmspc
+    }
+
     /// The CA that issued the PCK certificate.
     pub fn ca(&self) -> PckCa {
         self.inner.pki.options.ca
@@ -193,7 +202,14 @@ impl SimPlatform {
 
     /// A quote over `td` and `report_data`.
     pub fn quote(&self, td: &Td, version: QuoteVersion, report_data: &[u8; 64]) -> Vec<u8> {
-        let Inner { machine, tcb, qe, attestation_key, certification, .. } = &*self.inner;
+        let Inner {
+            machine,
+            tcb,
+            qe,
+            attestation_key,
+            certification,
+            ..
+        } = &*self.inner;
         let spoilt;
         let td = match spoil(td, &machine.flaws) {
             Some(changed) => {
@@ -224,10 +240,18 @@ impl SimPlatform {
         let tcb = &mut options.tcb;
         tcb.tcb_evaluation = tcb.tcb_evaluation.saturating_sub(ROLLBACK_EVALUATIONS);
         tcb.qe_evaluation = tcb.qe_evaluation.saturating_sub(ROLLBACK_EVALUATIONS);
-        for item in DatedItem::ALL.into_iter().filter(|item| !item.is_certificate()) {
-            options.dates.insert(item, pki.window(item, now).earlier_by(ROLLBACK_S));
+        for item in DatedItem::ALL
+            .into_iter()
+            .filter(|item| !item.is_certificate())
+        {
+            options
+                .dates
+                .insert(item, pki.window(item, now).earlier_by(ROLLBACK_S));
         }
-        Collateral::issue(&SimPki::new(pki.seed, options, self.inner.machine.number), now)
+        Collateral::issue(
+            &SimPki::new(pki.seed, options, self.inner.machine.number),
+            now,
+        )
     }
 
     fn in_pki(pki: Arc<SimPki>, machine: Machine) -> Self {
@@ -235,7 +259,16 @@ impl SimPlatform {
         let attestation_key = SimKey::derive(pki.seed, "attestation key", machine.number);
         let certification = certify(&pki, &machine, &qe, &attestation_key);
         let tcb = tee_tcb(&machine);
-        Self { inner: Arc::new(Inner { pki, machine, tcb, qe, attestation_key, certification }) }
+        Self {
+            inner: Arc::new(Inner {
+                pki,
+                machine,
+                tcb,
+                qe,
+                attestation_key,
+                certification,
+            }),
+        }
     }
 }
 
@@ -279,7 +312,12 @@ fn tee_tcb(machine: &Machine) -> TeeTcb {
         () if flawed(Flaw::ModuleOutOfDate) => MODULE_SVN_OLD,
         () => MODULE_SVN_CURRENT,
     };
-    current[1] = MODULE_VERSION + if flawed(Flaw::ModuleVersionUnknown) { 8 } else { 0 };
+    current[1] = MODULE_VERSION
+        + if flawed(Flaw::ModuleVersionUnknown) {
+            8
+        } else {
+            0
+        };
     current[2] = TDX_SVN_CURRENT;
     let mut launch = current;
     launch[2] = machine.status.launch_component();

@@ -21,7 +21,13 @@ impl SimQuoteProvider {
     /// A TD that runs `image`.
     pub fn new(platform: SimPlatform, image: &DemoImage, version: QuoteVersion) -> Self {
         let (td, claims) = (image.td(), image.claims());
-        Self { platform, version, td, claims, event_log: Some(image.event_log()) }
+        Self {
+            platform,
+            version,
+            td,
+            claims,
+            event_log: Some(image.event_log()),
+        }
     }
 
     /// The same provider with another TD: debug, other owner, service TD.
@@ -53,6 +59,9 @@ impl QuoteProvider for SimQuoteProvider {
 
     fn quote(&self, report_data: &[u8; 64], _budget: Duration) -> Result<QuoteBundle, QuoteError> {
         let quote = self.platform.quote(&self.td, self.version, report_data);
-        Ok(QuoteBundle { quote, event_log: self.event_log.clone() })
+        Ok(QuoteBundle {
+            quote,
+            event_log: self.event_log.clone(),
+        })
     }
 }

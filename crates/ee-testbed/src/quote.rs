@@ -90,7 +90,12 @@ pub struct QeShape {
 impl QeShape {
     /// The genuine enclave with the given version.
     pub const fn genuine(svn: u16) -> Self {
-        Self { signer: QE_SIGNER, product: QE_PRODUCT, svn, debug: false }
+        Self {
+            signer: QE_SIGNER,
+            product: QE_PRODUCT,
+            svn,
+            debug: false,
+        }
     }
 }
 

@@ -214,7 +214,11 @@ impl TcbOptions {
             (8, TDX_SVN_CURRENT, SimStatus::SwHardeningNeeded),
             (7, TDX_SVN_CURRENT, SimStatus::ConfigurationNeeded),
             (7, TDX_SVN_OLD, SimStatus::OutOfDateConfigurationNeeded),
-            (6, TDX_SVN_CURRENT, SimStatus::ConfigurationAndSwHardeningNeeded),
+            (
+                6,
+                TDX_SVN_CURRENT,
+                SimStatus::ConfigurationAndSwHardeningNeeded,
+            ),
             (5, TDX_SVN_CURRENT, SimStatus::OutOfDate),
             (4, TDX_SVN_CURRENT, SimStatus::OutOfDateConfigurationNeeded),
             (3, TDX_SVN_CURRENT, SimStatus::Revoked),
@@ -228,7 +232,11 @@ impl TcbOptions {
             status,
             SimStatus::OutOfDate | SimStatus::OutOfDateConfigurationNeeded | SimStatus::Revoked
         );
-        let date = if old { &self.out_of_date_tcb_date } else { &self.tcb_date };
+        let date = if old {
+            &self.out_of_date_tcb_date
+        } else {
+            &self.tcb_date
+        };
         let mut level = json!({ "tcb": tcb, "tcbDate": date, "tcbStatus": status.as_str() });
         let advisories = self.advisories_of(status);
         if !advisories.is_empty() {

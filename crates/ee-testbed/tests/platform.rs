@@ -20,7 +20,10 @@ const REPORT_DATA: [u8; 64] = [0x5a; 64];
 fn good_quotes_of_every_version_are_up_to_date() {
     for version in QuoteVersion::ALL {
         let report = verify(&platform(SimOptions::default()), version).expect("a good quote");
-        assert_eq!((report.status.as_str(), report.advisory_ids.len()), ("UpToDate", 0));
+        assert_eq!(
+            (report.status.as_str(), report.advisory_ids.len()),
+            ("UpToDate", 0)
+        );
     }
 }
 
@@ -32,7 +35,12 @@ fn registers_and_report_data_arrive_as_given() {
     let body = parsed.report.as_td15().expect("TD 1.5");
     assert_eq!(body.base.mr_td, td.mrtd);
     assert_eq!(
-        [body.base.rt_mr0, body.base.rt_mr1, body.base.rt_mr2, body.base.rt_mr3],
+        [
+            body.base.rt_mr0,
+            body.base.rt_mr1,
+            body.base.rt_mr2,
+            body.base.rt_mr3
+        ],
         td.rtmr
     );
     assert_eq!(body.base.report_data, REPORT_DATA);
@@ -58,7 +66,10 @@ fn both_certification_authorities_are_told_apart() {
             .expect("a good quote");
         assert_eq!(format!("{:?}", claims.platform.pck.smt_enabled), flags);
         assert_eq!(claims.platform.pck.fmspc, platform.fmspc());
-        assert_eq!((claims.tcb.eval_data_number, claims.platform.pck_crl_num), (19, 7));
+        assert_eq!(
+            (claims.tcb.eval_data_number, claims.platform.pck_crl_num),
+            (19, 7)
+        );
     }
 }
 
@@ -79,10 +90,18 @@ fn each_status_is_what_the_verifier_says() {
 fn older_bodies_know_no_relaunch() {
     for (status, expected) in [
         (SimStatus::TdRelaunchAdvised, "OutOfDate"),
-        (SimStatus::TdRelaunchAdvisedConfigurationNeeded, "OutOfDateConfigurationNeeded"),
+        (
+            SimStatus::TdRelaunchAdvisedConfigurationNeeded,
+            "OutOfDateConfigurationNeeded",
+        ),
     ] {
         let platform = platform(SimOptions::default().with_status(status));
-        assert_eq!(verify(&platform, QuoteVersion::V4).expect("accepted").status, expected);
+        assert_eq!(
+            verify(&platform, QuoteVersion::V4)
+                .expect("accepted")
+                .status,
+            expected
+        );
     }
 }
 
@@ -110,10 +129,16 @@ fn each_flaw_is_found() {
         (Flaw::QeRevoked, "Revoked"),
         (Flaw::QeDebug, "Debug mode"),
         (Flaw::QeReportData, "QE report hash mismatch"),
-        (Flaw::QeReportSignature, "Signature is invalid for qe_report"),
+        (
+            Flaw::QeReportSignature,
+            "Signature is invalid for qe_report",
+        ),
         (Flaw::IsvSignature, "ISV enclave report signature"),
     ] {
-        let refusal = refusal(verify(&platform(SimOptions::default().with_flaw(flaw)), QuoteVersion::V4));
+        let refusal = refusal(verify(
+            &platform(SimOptions::default().with_flaw(flaw)),
+            QuoteVersion::V4,
+        ));
         assert!(refusal.contains(text), "{flaw:?}: {refusal}");
     }
 }
@@ -122,7 +147,12 @@ fn each_flaw_is_found() {
 fn old_module_or_quoting_enclave_makes_the_platform_out_of_date() {
     for flaw in [Flaw::ModuleOutOfDate, Flaw::QeOutOfDate] {
         let platform = platform(SimOptions::default().with_flaw(flaw));
-        assert_eq!(verify(&platform, QuoteVersion::V5Td15Ex).expect("accepted").status, "OutOfDate");
+        assert_eq!(
+            verify(&platform, QuoteVersion::V5Td15Ex)
+                .expect("accepted")
+                .status,
+            "OutOfDate"
+        );
     }
 }
 
@@ -158,22 +188,36 @@ fn every_date_counts() {
 
 #[test]
 fn windows_are_written_to_the_second() {
-    let window = Window { from: NOW - 10, until: NOW + 10 };
+    let window = Window {
+        from: NOW - 10,
+        until: NOW + 10,
+    };
     for item in DatedItem::ALL {
         let platform = platform(SimOptions::default().with_dates(item, window));
         let (latest_issue, earliest_expiration) = dates(&platform).expect("valid now");
-        assert_eq!((latest_issue, earliest_expiration), (NOW - 10, NOW + 10), "{item:?}");
+        assert_eq!(
+            (latest_issue, earliest_expiration),
+            (NOW - 10, NOW + 10),
+            "{item:?}"
+        );
     }
 }
 
 #[test]
 fn foreign_root_of_the_same_name_is_refused() {
-    let (ours, foreign) = (platform(SimOptions::default()), SimPlatform::new(99, SimOptions::default()));
+    let (ours, foreign) = (
+        platform(SimOptions::default()),
+        SimPlatform::new(99, SimOptions::default()),
+    );
     assert_eq!(ours.root_name(), foreign.root_name());
     let quote = foreign.quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA);
     let collateral = bundle(&ours.collateral(NOW));
     assert!(verifier(&ours).verify(&quote, &collateral, NOW).is_err());
-    assert!(QuoteVerifier::new_prod().verify(&quote, &collateral, NOW).is_err());
+    assert!(
+        QuoteVerifier::new_prod()
+            .verify(&quote, &collateral, NOW)
+            .is_err()
+    );
 }
 
 #[test]
@@ -194,25 +238,42 @@ fn missing_revocation_list_is_refused() {
     ] {
         let mut collateral = platform.collateral(NOW);
         spoil(&mut collateral);
-        assert!(verifier(&platform).verify(&quote, &bundle(&collateral), NOW).is_err());
+        assert!(
+            verifier(&platform)
+                .verify(&quote, &bundle(&collateral), NOW)
+                .is_err()
+        );
     }
 }
 
 #[test]
 fn forbidden_attributes_and_service_tds_are_refused() {
-    for (bit, text) in [(0, "Debug"), (4, "profiling"), (28, "SEPT_VE_DISABLE"), (29, "migration")] {
+    for (bit, text) in [
+        (0, "Debug"),
+        (4, "profiling"),
+        (28, "SEPT_VE_DISABLE"),
+        (29, "migration"),
+    ] {
         let td = Td::default().with_attribute_bit(bit);
-        let refusal = refusal(verify_td(&platform(SimOptions::default()), &td, QuoteVersion::V4));
+        let refusal = refusal(verify_td(
+            &platform(SimOptions::default()),
+            &td,
+            QuoteVersion::V4,
+        ));
         assert!(refusal.contains(text), "bit {bit}: {refusal}");
     }
-    let td = Td { mr_service_td: [1; 48], ..Td::default() };
+    let td = Td {
+        mr_service_td: [1; 48],
+        ..Td::default()
+    };
     let platform = platform(SimOptions::default());
     assert!(refusal(verify_td(&platform, &td, QuoteVersion::V5Td15)).contains("MR service TD"));
 }
 
 #[test]
 fn padding_is_zero_and_follows_the_quote() {
-    let quote = platform(SimOptions::default()).quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA);
+    let quote =
+        platform(SimOptions::default()).quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA);
     let padded = padded(quote.clone(), 70);
     assert_eq!(padded[..quote.len()], quote);
     assert_eq!(padded[quote.len()..], [0; 70]);
@@ -222,7 +283,11 @@ fn padding_is_zero_and_follows_the_quote() {
 fn many_machines_share_collateral_and_differ_in_identity() {
     let first = platform(SimOptions::default());
     let mut quotes: Vec<_> = (0..20)
-        .map(|number| first.sibling(number).quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA))
+        .map(|number| {
+            first
+                .sibling(number)
+                .quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA)
+        })
         .collect();
     let collateral = bundle(&first.collateral(NOW));
     for quote in &quotes {
@@ -235,7 +300,10 @@ fn many_machines_share_collateral_and_differ_in_identity() {
 
 #[test]
 fn processes_started_apart_agree() {
-    let (first, second) = (platform(SimOptions::default()), platform(SimOptions::default()));
+    let (first, second) = (
+        platform(SimOptions::default()),
+        platform(SimOptions::default()),
+    );
     assert_eq!(first.root_der(), second.root_der());
     assert_eq!(first.collateral(NOW), second.collateral(NOW));
     assert_eq!(
@@ -249,9 +317,16 @@ fn rolled_back_collateral_is_valid_but_older() {
     let platform = platform(SimOptions::default());
     let older = platform.rolled_back_collateral(NOW);
     let quote = platform.quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA);
-    assert!(verifier(&platform).verify(&quote, &bundle(&older), NOW).is_ok());
+    assert!(
+        verifier(&platform)
+            .verify(&quote, &bundle(&older), NOW)
+            .is_ok()
+    );
     assert!(older.tcb_info.contains("\"tcbEvaluationDataNumber\":17"));
-    assert_eq!(older.pck_crl_issuer_chain, platform.collateral(NOW).pck_crl_issuer_chain);
+    assert_eq!(
+        older.pck_crl_issuer_chain,
+        platform.collateral(NOW).pck_crl_issuer_chain
+    );
 }
 
 fn platform(options: SimOptions) -> SimPlatform {
@@ -277,7 +352,9 @@ fn verify_td(
 ) -> Result<VerifiedReport, String> {
     let quote = platform.quote(td, version, &REPORT_DATA);
     let collateral = bundle(&platform.collateral(NOW));
-    verifier(platform).verify(&quote, &collateral, NOW).map_err(|error| format!("{error:#}"))
+    verifier(platform)
+        .verify(&quote, &collateral, NOW)
+        .map_err(|error| format!("{error:#}"))
 }
 
 fn refusal(verdict: Result<VerifiedReport, String>) -> String {
@@ -289,8 +366,9 @@ fn dates(platform: &SimPlatform) -> Option<(u64, u64)> {
     let quote = platform.quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA);
     let collateral = bundle(&platform.collateral(NOW));
     let policy = QuotePolicy::claims_only(NOW);
-    let claims =
-        verifier(platform).verify_with_policy(&quote, collateral, NOW, &policy).ok()?;
+    let claims = verifier(platform)
+        .verify_with_policy(&quote, collateral, NOW, &policy)
+        .ok()?;
     Some((claims.latest_issue_date, claims.earliest_expiration_date))
 }
 
