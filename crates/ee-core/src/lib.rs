@@ -5,5 +5,8 @@
 //! and every effect is a value that the caller carries out.
 
 pub mod attestation;
+pub mod eligibility;
 pub mod policy;
+pub mod registry;
+pub mod routing;
 pub mod session;

@@ -1,0 +1,256 @@
+//! Which tunnel serves a request: immutable snapshots for order, atomics for occupancy
+//! (ROUTING 3, 4). Readers never wait for a writer.
+//!
+//! A [`Pool`] holds the eligible nodes' tunnels of one app. Its slots point at cells that outlive
+//! the snapshot, so a closing gate acts at once: it zeroes `valid_until`. Every eligible tunnel
+//! with a free credit may serve; the choice between two of them falls on the less loaded one.
+//! Choice by price comes with the ledger.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+};
+
+use ee_protocol::{names::NodeId, time::Timestamp};
+
+use crate::{eligibility::EligibleNode, registry::TunnelId};
+
+/// What changes about a node between snapshots.
+#[derive(Debug)]
+pub struct NodeCell {
+    valid_until: AtomicI64,
+    last_health_at: AtomicI64,
+}
+
+/// No heartbeat passed yet.
+const NEVER: i64 = i64::MIN;
+
+impl NodeCell {
+    /// A node that may not serve yet.
+    pub const fn closed() -> Self {
+        Self { valid_until: AtomicI64::new(NEVER), last_health_at: AtomicI64::new(NEVER) }
+    }
+
+    /// The node is eligible until then.
+    pub fn open(&self, node: &EligibleNode<'_>) {
+        self.valid_until.store(node.valid_until().unix_micros(), Ordering::Release);
+        let at = node.node().last_health_at.map_or(NEVER, Timestamp::unix_micros);
+        self.last_health_at.store(at, Ordering::Release);
+    }
+
+    /// A gate closed: from now on no pick falls on the node.
+    pub fn close(&self) {
+        self.valid_until.store(NEVER, Ordering::Release);
+    }
+
+    /// When a heartbeat last passed, if one passed since the snapshot was made.
+    pub fn last_health_at(&self) -> Option<Timestamp> {
+        let at = self.last_health_at.load(Ordering::Acquire);
+        (at != NEVER).then(|| Timestamp::from_unix_micros(at))
+    }
+
+    fn is_valid(&self, now: Timestamp) -> bool {
+        now.unix_micros() < self.valid_until.load(Ordering::Acquire)
+    }
+}
+
+/// How busy a tunnel is.
+#[derive(Debug)]
+pub struct TunnelCell {
+    inflight: AtomicU32,
+    credits: AtomicU32,
+}
+
+impl TunnelCell {
+    /// An idle tunnel with this many credits.
+    pub const fn new(credits: u32) -> Self {
+        Self { inflight: AtomicU32::new(0), credits: AtomicU32::new(credits) }
+    }
+
+    /// The agent granted so many; zero closes the tunnel for new requests.
+    pub fn grant(&self, credits: u32) {
+        self.credits.store(credits, Ordering::Release);
+    }
+
+    /// Requests under way.
+    pub fn inflight(&self) -> u32 {
+        self.inflight.load(Ordering::Acquire)
+    }
+
+    /// Requests that may be under way.
+    pub fn credits(&self) -> u32 {
+        self.credits.load(Ordering::Acquire)
+    }
+
+    /// Takes a credit if one is free.
+    fn take(&self) -> bool {
+        let credits = self.credits();
+        self.inflight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |inflight| {
+                (inflight < credits).then_some(inflight + 1)
+            })
+            .is_ok()
+    }
+
+    fn give_back(&self) {
+        let before = self.inflight.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "a credit is given back once");
+    }
+
+    /// Occupancy in parts of 2^32, so that tunnels of different size compare.
+    fn load(&self) -> u64 {
+        match self.credits() {
+            0 => u64::MAX,
+            credits => (u64::from(self.inflight()) << 32) / u64::from(credits),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.inflight() < self.credits()
+    }
+}
+
+/// One tunnel of an eligible node.
+#[derive(Debug)]
+pub struct Slot<L> {
+    tunnel: TunnelId,
+    node_id: NodeId,
+    link: L,
+    node: Arc<NodeCell>,
+    cell: Arc<TunnelCell>,
+}
+
+impl<L> Slot<L> {
+    /// A slot for a tunnel of an eligible node: without the proof there is none.
+    pub fn new(
+        node: &EligibleNode<'_>,
+        node_cell: Arc<NodeCell>,
+        tunnel: TunnelId,
+        cell: Arc<TunnelCell>,
+        link: L,
+    ) -> Self {
+        Self { tunnel, node_id: node.node().id.clone(), link, node: node_cell, cell }
+    }
+
+    /// The tunnel.
+    pub const fn tunnel(&self) -> TunnelId {
+        self.tunnel
+    }
+
+    /// Whose it is.
+    pub const fn node_id(&self) -> &NodeId {
+        &self.node_id
+    }
+
+    /// The way to it.
+    pub const fn link(&self) -> &L {
+        &self.link
+    }
+
+    /// How busy it is.
+    pub fn cell(&self) -> &TunnelCell {
+        &self.cell
+    }
+
+    fn open_for(&self, now: Timestamp) -> bool {
+        self.node.is_valid(now) && self.cell.has_room()
+    }
+}
+
+/// Why no tunnel was picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PickError {
+    /// No eligible node has a tunnel.
+    NoTunnel,
+    /// Every tunnel of an eligible node is full.
+    NoCredit,
+}
+
+/// A request's hold on a tunnel: one credit, given back when it is dropped.
+#[derive(Debug)]
+pub struct Lease<L>(Arc<Slot<L>>);
+
+impl<L> Deref for Lease<L> {
+    type Target = Slot<L>;
+    fn deref(&self) -> &Slot<L> {
+        &self.0
+    }
+}
+
+impl<L> Drop for Lease<L> {
+    fn drop(&mut self) {
+        self.0.cell.give_back();
+    }
+}
+
+/// The tunnels of one app's eligible nodes, at one moment.
+#[derive(Debug)]
+pub struct Pool<L> {
+    slots: Vec<Arc<Slot<L>>>,
+}
+
+impl<L> Default for Pool<L> {
+    fn default() -> Self {
+        Self { slots: Vec::new() }
+    }
+}
+
+impl<L> FromIterator<Slot<L>> for Pool<L> {
+    fn from_iter<I: IntoIterator<Item = Slot<L>>>(slots: I) -> Self {
+        Self { slots: slots.into_iter().map(Arc::new).collect() }
+    }
+}
+
+impl<L> Pool<L> {
+    /// The slots, in the order in which they were given.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot<L>> {
+        self.slots.iter().map(Arc::as_ref)
+    }
+
+    /// Takes a credit of some tunnel: of two drawn at random the less loaded one, and where both
+    /// are full, the next with room. `draw` is uniform; it makes the choice repeatable in tests.
+    pub fn pick(&self, now: Timestamp, draw: u64) -> Result<Lease<L>, PickError> {
+        let count = self.slots.len();
+        if !self.slots.iter().any(|slot| slot.node.is_valid(now)) {
+            return Err(PickError::NoTunnel);
+        }
+        let first = index(draw, count);
+        let second = index(draw.rotate_right(32), count);
+        let (near, far) = self.lighter_first(first, second, now);
+        let rest = (1..=count).map(|step| (first + step) % count);
+        for at in [near, far].into_iter().chain(rest) {
+            let slot = &self.slots[at];
+            if slot.open_for(now) && slot.cell.take() {
+                return Ok(Lease(Arc::clone(slot)));
+            }
+        }
+        Err(PickError::NoCredit)
+    }
+
+    /// The slot that would be picked now, without taking anything.
+    pub fn peek(&self, now: Timestamp) -> Option<&Slot<L>> {
+        let valid = self.slots().filter(|slot| slot.node.is_valid(now));
+        valid.min_by_key(|slot| slot.cell.load())
+    }
+
+    fn lighter_first(&self, a: usize, b: usize, now: Timestamp) -> (usize, usize) {
+        let weight = |at: usize| match self.slots[at].open_for(now) {
+            true => self.slots[at].cell.load(),
+            false => u64::MAX,
+        };
+        if weight(b) < weight(a) { (b, a) } else { (a, b) }
+    }
+}
+
+/// The low half of a draw as an index below `count`.
+fn index(draw: u64, count: usize) -> usize {
+    let low = draw & 0xffff_ffff;
+    let scaled = (low * u64::try_from(count).expect("usize fits u64")) >> 32;
+    usize::try_from(scaled).expect("below count")
+}
+
+#[cfg(test)]
+mod tests;
