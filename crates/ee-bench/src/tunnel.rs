@@ -30,6 +30,9 @@ pub struct Options {
     /// Kept connections.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
     connections: Vec<usize>,
+    /// Which ways to the backend are measured.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = WAYS)]
+    ways: Vec<Way>,
     /// The command line tool whose `dev server` and `dev agent` are measured.
     #[arg(long)]
     easyenclave: Option<PathBuf>,
@@ -38,9 +41,33 @@ pub struct Options {
     nginx: PathBuf,
 }
 
-/// One way from the client to the backend.
+/// A way from the client to the backend.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Way {
+    Direct,
+    Nginx,
+    /// Without TLS inside the WebSocket.
+    Tunnel,
+    /// With it.
+    TunnelTls,
+}
+
+const WAYS: [Way; 4] = [Way::Direct, Way::Nginx, Way::Tunnel, Way::TunnelTls];
+
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Nginx => "nginx",
+            Self::Tunnel => "tunnel",
+            Self::TunnelTls => "tunnel, inner TLS",
+        }
+    }
+}
+
+/// A way with its processes running.
 struct Chain {
-    name: &'static str,
+    way: Way,
     target: SocketAddr,
     host: String,
     /// The processes whose CPU counts: all between client and backend.
@@ -49,7 +76,7 @@ struct Chain {
 
 /// One cell of the table.
 struct Cell {
-    chain: &'static str,
+    way: Way,
     measured: Measured,
     cpu_seconds_per_10k: f64,
 }
@@ -68,15 +95,10 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn measure(options: &Options, folder: &Path) -> Result<()> {
     let (_backend, address) = start_backend(folder)?;
-    let mut chains = vec![Chain {
-        name: "direct",
-        target: address,
-        host: address.to_string(),
-        between: Vec::new(),
-    }];
-    chains.extend(nginx_chain(options, folder, address)?);
-    chains.push(tunnel_chain(options, folder, address, InnerTls::Off)?);
-    chains.push(tunnel_chain(options, folder, address, InnerTls::On)?);
+    let mut chains = Vec::new();
+    for &way in &options.ways {
+        chains.extend(start(way, options, folder, address)?);
+    }
     let runtime = tokio::runtime::Runtime::new().context("the runtime")?;
     let head = [
         "body",
@@ -107,6 +129,19 @@ fn measure(options: &Options, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+fn start(way: Way, options: &Options, folder: &Path, backend: SocketAddr) -> Result<Option<Chain>> {
+    match way {
+        Way::Direct => Ok(Some(Chain {
+            way,
+            target: backend,
+            host: backend.to_string(),
+            between: Vec::new(),
+        })),
+        Way::Nginx => nginx_chain(options, folder, backend),
+        Way::Tunnel | Way::TunnelTls => tunnel_chain(way, options, folder, backend).map(Some),
+    }
+}
+
 fn load_of(chain: &Chain, seconds: u64, connections: usize, body_bytes: usize) -> Load {
     /// Bounds the memory for latencies: 16 B each.
     const REQUESTS_MAX: usize = 2_000_000;
@@ -127,7 +162,7 @@ fn cell(runtime: &tokio::runtime::Runtime, chain: &Chain, load: &Load) -> Result
         length: Duration::from_millis(300),
         ..load.clone()
     };
-    let context = || format!("{} with {} connections", chain.name, load.connections);
+    let context = || format!("{} with {} connections", chain.way.name(), load.connections);
     runtime
         .block_on(load::run(&warm_up))
         .with_context(context)?;
@@ -136,7 +171,7 @@ fn cell(runtime: &tokio::runtime::Runtime, chain: &Chain, load: &Load) -> Result
     let used = cpu_seconds(chain) - before;
     let cpu_seconds_per_10k = used * 10_000.0 / load::count(measured.requests);
     Ok(Cell {
-        chain: chain.name,
+        way: chain.way,
         measured,
         cpu_seconds_per_10k,
     })
@@ -147,9 +182,12 @@ fn cpu_seconds(chain: &Chain) -> f64 {
 }
 
 fn rows(cells: &[Cell], body_bytes: usize, connections: usize) -> Vec<Vec<String>> {
-    let nginx = cells.iter().find(|cell| cell.chain == "nginx");
+    let nginx = cells.iter().find(|cell| cell.way == Way::Nginx);
     let ratio = |cell: &Cell| match nginx {
-        Some(nginx) if cell.chain.starts_with("tunnel") && nginx.cpu_seconds_per_10k > 0.0 => {
+        Some(nginx)
+            if matches!(cell.way, Way::Tunnel | Way::TunnelTls)
+                && nginx.cpu_seconds_per_10k > 0.0 =>
+        {
             format!(
                 "{:.2}",
                 cell.cpu_seconds_per_10k / nginx.cpu_seconds_per_10k
@@ -161,11 +199,11 @@ fn rows(cells: &[Cell], body_bytes: usize, connections: usize) -> Vec<Vec<String
         vec![
             size(body_bytes),
             connections.to_string(),
-            cell.chain.to_owned(),
+            cell.way.name().to_owned(),
             format!("{:.0}", cell.measured.per_second()),
             duration(cell.measured.percentile(500)),
             duration(cell.measured.percentile(990)),
-            if cell.chain == "direct" {
+            if cell.way == Way::Direct {
                 "–".to_owned()
             } else {
                 format!("{:.3}", cell.cpu_seconds_per_10k)
@@ -227,14 +265,14 @@ fn nginx_chain(options: &Options, folder: &Path, backend: SocketAddr) -> Result<
     nginx.wait_for(target)?;
     let between = vec![nginx];
     Ok(Some(Chain {
-        name: "nginx",
+        way: Way::Nginx,
         target,
         host: target.to_string(),
         between,
     }))
 }
 
-/// `proxy_pass` as one would set it up for this: kept upstream connections, no log, streaming.
+/// `proxy_pass` as nginx comes, with kept upstream connections; no log, nothing on disk.
 fn nginx_configuration(prefix: &Path, listen: SocketAddr, backend: SocketAddr) -> String {
     let prefix = prefix.display();
     format!(
@@ -247,42 +285,25 @@ fn nginx_configuration(prefix: &Path, listen: SocketAddr, backend: SocketAddr) -
          upstream backend {{ server {backend}; keepalive 128; keepalive_requests 100000000; }}\n\
          server {{\n  listen {listen};\n  location / {{\n   proxy_pass http://backend;\n\
          proxy_http_version 1.1;\n   proxy_set_header Connection '';\n\
-         proxy_buffering off;\n  }}\n }}\n}}\n"
+         proxy_max_temp_file_size 0;\n  }}\n }}\n}}\n"
     )
 }
 
-/// Whether the tunnel carries TLS of its own inside the WebSocket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum InnerTls {
-    Off,
-    On,
-}
-
-fn tunnel_chain(
-    options: &Options,
-    folder: &Path,
-    backend: SocketAddr,
-    inner_tls: InnerTls,
-) -> Result<Chain> {
-    let name = if inner_tls == InnerTls::On {
-        "tunnel+tls"
-    } else {
-        "tunnel"
+fn tunnel_chain(way: Way, options: &Options, folder: &Path, backend: SocketAddr) -> Result<Chain> {
+    let (server_log, agent_log) = match way {
+        Way::TunnelTls => ("tls-server.log", "tls-agent.log"),
+        Way::Direct | Way::Nginx | Way::Tunnel => ("server.log", "agent.log"),
     };
     let (control, proxy) = (free_address()?, free_address()?);
     let mut server = command(options)?;
     server.args(["dev", "server"]);
-    if inner_tls == InnerTls::Off {
+    if way == Way::Tunnel {
         server.args(["--inner-tls", "off"]);
     }
     server.env("EE_CONTROL_PORT", control.port().to_string());
     server.env("EE_PROXY_PORT", proxy.port().to_string());
     server.env("EE_DRAIN_SEC", "1");
-    let mut server = Process::start(
-        name,
-        &mut server,
-        &folder.join(format!("{name}-server.log")),
-    )?;
+    let mut server = Process::start("server", &mut server, &folder.join(server_log))?;
     server.wait_for(control)?;
     let mut agent = command(options)?;
     agent.args(["dev", "agent"]);
@@ -290,11 +311,11 @@ fn tunnel_chain(
     agent.env("EE_APP_NAME", APP);
     agent.env("EE_AGENT_ID", "bench-1");
     agent.env("EE_BACKEND_URL", format!("http://{backend}"));
-    let mut agent = Process::start(name, &mut agent, &folder.join(format!("{name}-agent.log")))?;
+    let mut agent = Process::start("agent", &mut agent, &folder.join(agent_log))?;
     let chain_host = format!("{APP}.localhost");
     agent.wait_until("the agent to be attested", || serves(proxy, &chain_host))?;
     Ok(Chain {
-        name,
+        way,
         target: proxy,
         host: chain_host,
         between: vec![server, agent],
