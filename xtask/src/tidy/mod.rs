@@ -58,9 +58,10 @@ fn rust_files(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
     tree.texts().filter(|(path, _)| path.ends_with(".rs"))
 }
 
-/// Whether a whole file is test code: integration tests, benches, and `mod tests;` files.
+/// Whether a whole file is test code: integration tests, and the files of `mod tests;`.
 fn is_test_file(path: &str) -> bool {
-    path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs")
+    let of_tests = ["/tests.rs", "/properties.rs", "_tests.rs"];
+    path.contains("/tests/") || of_tests.iter().any(|end| path.ends_with(end))
 }
 
 /// The number of lines before the test module at the foot of a file; 0 for a test file.
