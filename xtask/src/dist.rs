@@ -143,8 +143,45 @@ mod tests {
     fn only_intels_root_is_compiled_in() {
         let path = debug_binary(crate::root(), "easyenclave-server").expect("the server builds");
         let bytes = read(&path).expect("the binary is readable");
-        assert!(holds(&bytes, INTEL_ROOT_SUBJECT));
-        assert!(!holds(&bytes, b"BEGIN CERTIFICATE-----\nMII"));
+        let certificates = certificates(&bytes);
+        assert!(!certificates.is_empty(), "Intel's root is not there");
+        for certificate in certificates {
+            assert!(
+                holds(certificate, INTEL_ROOT_SUBJECT),
+                "a certificate that is not Intel's"
+            );
+        }
+        assert!(
+            !holds(&bytes, b"-----BEGIN CERTIFICATE-----\nMII"),
+            "a certificate as PEM"
+        );
+    }
+
+    #[test]
+    fn certificates_are_found_in_the_middle_of_other_bytes() {
+        let mut bytes = b"code".to_vec();
+        bytes.extend([
+            0x30, 0x82, 0, 16, 0x30, 0x82, 0, 12, 0xa0, 3, 2, 1, 2, 2, 1, 7,
+        ]);
+        bytes.extend([1, 2, 3, 4]);
+        bytes.extend(b"more code");
+        assert_eq!(certificates(&bytes).len(), 1);
+        assert_eq!(certificates(&bytes)[0].len(), 20);
+        assert!(certificates(b"0\x82 no certificate at all").is_empty());
+    }
+
+    /// X.509 version 3 certificates in DER: two sequences with long lengths, then the version.
+    fn certificates(bytes: &[u8]) -> Vec<&[u8]> {
+        let starts = bytes.windows(14).enumerate().filter(|(_, head)| {
+            head[..2] == [0x30, 0x82]
+                && head[4..6] == [0x30, 0x82]
+                && head[8..14] == [0xa0, 3, 2, 1, 2, 2]
+        });
+        let whole = |(at, head): (usize, &[u8])| {
+            let length = 4 + usize::from(u16::from_be_bytes([head[2], head[3]]));
+            bytes.get(at..at + length)
+        };
+        starts.filter_map(whole).collect()
     }
 
     #[test]
