@@ -22,6 +22,7 @@ use serde_json::json;
 use tokio::time::{Interval, interval};
 
 use crate::serve::{Ask, Body, Fake, full, json as json_answer, query, text};
+use crate::websocket_echo;
 
 /// What `GET /` says.
 pub const GREETING: &str = "hello from a simulated enclave\n";
@@ -98,6 +99,7 @@ async fn respond(shared: Arc<Shared>, ask: Ask) -> Response<Body> {
         ("hang", None) => std::future::pending().await,
         ("redirect", None) => redirect(),
         ("html", None) => html(),
+        ("ws", None) => websocket_echo::upgrade(ask),
         _ => text(StatusCode::OK, GREETING),
     }
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use ring::digest;
 use serde_json::{Value, json};
 
-use crate::serve::{Ask, Body, Fake, answer, any_port, json as json_answer};
+use crate::serve::{Ask, Body, Fake, answer, any_port, json as json_answer, unsized_body};
 
 /// What the metadata says about the asset's digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Release {
     pub digest: DigestMode,
     /// The size in the metadata where it is to differ from the truth.
     pub declared_size: Option<u64>,
+    /// Whether the asset comes with Content-Length.
+    pub sized: bool,
 }
 
 impl Release {
@@ -57,6 +59,7 @@ impl Release {
             immutable: false,
             digest: DigestMode::Right,
             declared_size: None,
+            sized: true,
         }
     }
 }
@@ -256,6 +259,7 @@ impl State {
             digest,
             declared_size,
             immutable: _,
+            sized: _,
         } = release;
         let digest = match digest {
             DigestMode::Right => json!(format!("sha256:{}", sha256_hex(content))),
@@ -299,6 +303,9 @@ impl State {
     }
 
     fn stored(&self, path: &str) -> Response<Body> {
+        if path == "/loop" {
+            return redirect("/loop", &self.urls["assets"]);
+        }
         let found = path.strip_prefix("/store/").and_then(|id| self.by_id(id));
         found.map_or_else(not_found, |(_, release)| octets(release))
     }
@@ -325,11 +332,11 @@ fn seen(host: GithubHost, ask: &Ask) -> Seen {
 }
 
 fn octets(release: &Release) -> Response<Body> {
-    answer(
-        StatusCode::OK,
-        "application/octet-stream",
-        release.content.clone(),
-    )
+    let content = release.content.clone();
+    if release.sized {
+        return answer(StatusCode::OK, "application/octet-stream", content);
+    }
+    Response::new(unsized_body(content))
 }
 
 fn redirect(path: &str, base: &str) -> Response<Body> {

@@ -5,6 +5,9 @@ use p256::ecdsa::{Signature, SigningKey, signature::Signer};
 use rcgen::{PublicKeyData, SignatureAlgorithm};
 use ring::digest;
 
+/// A text that every binary with the simulator contains, for it goes into every key: production
+/// binaries are searched for it.
+pub const MARKER: &str = "EasyEnclave simulated platform v1";
 /// Length of an uncompressed P-256 point.
 const POINT_LEN: usize = 65;
 
@@ -68,7 +71,8 @@ pub fn seeded_bytes(seed: u64, label: &str, number: u32) -> [u8; 32] {
 
 fn scalar(seed: u64, role: &str, number: u32, attempt: u8) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(b"EasyEnclave simulated platform v1\0");
+    context.update(MARKER.as_bytes());
+    context.update(&[0]);
     context.update(&seed.to_be_bytes());
     context.update(&number.to_be_bytes());
     context.update(&[attempt]);

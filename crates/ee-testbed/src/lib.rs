@@ -9,6 +9,7 @@
 //! Sources: ATTESTATION section 8 (the recipe), Intel's PCK certificate profile, the PCS v4 API and
 //! the TDX DCAP quote format for the byte layouts.
 
+pub mod chaos;
 pub mod collateral;
 pub mod dates;
 pub mod demo_backend;
@@ -28,13 +29,16 @@ pub mod quote_server;
 pub mod serve;
 pub mod tcb;
 pub mod td;
+pub mod websocket_echo;
 
+pub use chaos::{ChaosLink, LinkFault};
 pub use collateral::{Collateral, PcsItem, PcsItems};
 pub use dates::{DatedItem, Window};
 pub use demo_backend::DemoBackend;
 pub use fake_github::{DigestMode, FakeGithub, GithubMode, Release};
 pub use fake_tsm::FakeTsm;
 pub use image::DemoImage;
+pub use keys::MARKER;
 pub use mock_pcs::{MockPcs, PcsMode};
 pub use pki::{PckCa, PkiOptions, Revoked};
 pub use platform::{DEFAULT_SEED, Flaw, Machine, SimOptions, SimPlatform};

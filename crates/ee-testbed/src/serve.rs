@@ -1,12 +1,19 @@
-//! A loopback HTTP/1.1 server for fakes: one handler, stopped by dropping it.
+//! A loopback server for fakes, HTTP/1.1 and HTTP/2 with prior knowledge: one handler, stopped by
+//! dropping it.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -88,12 +95,26 @@ where
         let answer = handler(ask);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    // A client that breaks off is no concern of a fake.
+    // A client that breaks off is no concern of a fake: results are dropped.
+    if speaks_http2(&socket).await {
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let _ = builder
+            .serve_connection(TokioIo::new(socket), service)
+            .await;
+        return;
+    }
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades()
         .await;
+}
+
+/// Whether the client begins with the preface of HTTP/2 (RFC 9113 section 3.4).
+async fn speaks_http2(socket: &TcpStream) -> bool {
+    let mut start = [0; 3];
+    matches!(socket.peek(&mut start).await, Ok(3)) && start == *b"PRI"
 }
 
 /// A whole body.
@@ -101,6 +122,12 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never: Infallible| match never {})
         .boxed()
+}
+
+/// A body whose length is not known beforehand: it travels in chunks.
+pub fn unsized_body(bytes: impl Into<Bytes>) -> Body {
+    let frames = stream::iter([Ok(Frame::data(bytes.into()))]);
+    StreamBody::new(frames).boxed()
 }
 
 /// An answer with a status and a body.

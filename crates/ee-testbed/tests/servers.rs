@@ -1,5 +1,10 @@
 //! The fakes over real sockets, asked by a client of a few lines.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers panic as its body does"
+)]
+
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
@@ -8,11 +13,13 @@ use ee_testbed::{
     QuoteVersion, Release, SimOptions, SimPlatform, demo_backend::GREETING,
     fake_github::GithubHost, serve::any_port,
 };
+use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_websockets::{ClientBuilder, Message};
 
 /// 2026-06-01T00:00:00Z.
 const NOW: u64 = 1_780_272_000;
@@ -264,6 +271,65 @@ async fn backend_health_is_a_switch_and_abort_breaks_off() {
     assert_eq!(backend.requests(), 0);
     let broken = send(&format!("{}/abort", backend.url()), &[], None).await;
     assert!(broken.is_err());
+}
+
+#[tokio::test]
+async fn backend_echoes_websocket_messages() {
+    let backend = DemoBackend::start(any_port()).await.unwrap();
+    let uri = format!("ws://{}/ws", backend.addr());
+    let builder = ClientBuilder::new().uri(&uri).unwrap();
+    let (mut socket, _) = builder.connect().await.unwrap();
+    for message in [Message::text("words"), Message::binary(vec![0; 70_000])] {
+        socket.send(message.clone()).await.unwrap();
+        let echo = socket.next().await.unwrap().unwrap();
+        assert_eq!(echo.as_payload()[..], message.as_payload()[..]);
+    }
+    let plain = get(&format!("{}/ws", backend.url())).await;
+    assert_eq!(plain.status(), StatusCode::UPGRADE_REQUIRED);
+}
+
+#[tokio::test]
+async fn backend_speaks_http2_with_prior_knowledge() {
+    let backend = DemoBackend::start(any_port()).await.unwrap();
+    let socket = TcpStream::connect(backend.addr()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+            .await
+            .unwrap();
+    let uri = format!("{}/headers", backend.url());
+    let request = Request::builder()
+        .uri(uri)
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let exchange = async move {
+        sender
+            .send_request(request)
+            .await
+            .unwrap()
+            .into_body()
+            .collect()
+            .await
+    };
+    let (body, _) = tokio::join!(exchange, connection);
+    let head: Value = serde_json::from_slice(&body.unwrap().to_bytes()).unwrap();
+    assert_eq!(head["version"], "HTTP/2.0");
+}
+
+#[tokio::test]
+async fn unsized_asset_comes_in_chunks_and_loops_are_endless() {
+    let github = FakeGithub::start().await.unwrap();
+    let mut release = Release::new("org/repo", "v1", "list.json", vec![b'x'; 300_000]);
+    (release.sized, release.declared_size) = (false, Some(10));
+    github.publish(release);
+    let url = format!("{}/repos/org/repo/releases/assets/0", github.api_url());
+    let asset = ask(&url, &[("accept", "application/octet-stream")]).await;
+    assert_eq!(asset.headers().get("content-length"), None);
+    assert_eq!(asset.body().len(), 300_000);
+    let around = get(&format!("{}/loop", github.asset_url())).await;
+    assert_eq!(
+        around.headers()["location"],
+        format!("{}/loop", github.asset_url()).as_str()
+    );
 }
 
 #[tokio::test]
