@@ -17,8 +17,13 @@ const PRODUCTION: &[(&str, &str)] = &[
     ("ee-agent", "easyenclave-agent"),
 ];
 
-/// What the simulator leaves in a binary: its crate's name in symbols and panic locations.
-const SIMULATOR_MARKS: &[&str] = &["ee_testbed", "ee-testbed"];
+/// What the simulator leaves in a binary: its crate's name in symbols and panic locations, and the
+/// text that goes into each of its keys.
+const SIMULATOR_MARKS: &[&str] = &[
+    "ee_testbed",
+    "ee-testbed",
+    "EasyEnclave simulated platform v1",
+];
 
 /// Looks at the dependency trees and at the debug binaries, which have all their symbols.
 pub fn check(root: &Path) -> Result<Outcome> {
