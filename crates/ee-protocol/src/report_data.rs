@@ -201,7 +201,16 @@ impl ReportData {
 /// The proof that the agent holds a node's token, without sending the token:
 /// HMAC-SHA256 under SHA-256(token as text) over domain, nonce and report data.
 pub fn node_proof(node_token: &str, nonce: &Nonce, report_data: &ReportData) -> Digest {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &sha256(node_token.as_bytes()));
+    node_proof_under(&sha256(node_token.as_bytes()), nonce, report_data)
+}
+
+/// The same under SHA-256(token), which is all that a verifier keeps of a token.
+pub fn node_proof_under(
+    token_digest: &Digest,
+    nonce: &Nonce,
+    report_data: &ReportData,
+) -> Digest {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token_digest);
     let mut context = hmac::Context::with_key(&key);
     for part in [NODE_PROOF_DOMAIN, nonce, &report_data.0] {
         context.update(part);
