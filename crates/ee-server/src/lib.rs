@@ -1,9 +1,29 @@
 //! The shell of the control plane: HTTP, tunnel acceptor, proxy listener, upstream clients.
+//!
+//! Everything that touches the world is here, and nothing is decided here: handlers extract,
+//! authorise, call one use-case of ee-control, and map its answer. Time comes from `clock`, tasks
+//! from `tasks`, randomness from `entropy`, settings from `config`; nobody else makes their own.
 
+pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod entropy;
+pub mod healthcheck;
+pub mod http;
+mod keys;
 pub mod listener;
 pub mod logging;
+pub mod proxy;
+mod reconcile;
+mod server;
+mod shutdown;
+pub mod state;
 pub mod tasks;
-pub mod tls;
+mod tls;
+pub mod tunnel;
 pub mod upstream;
+
+pub use self::{
+    config::Settings,
+    server::{RunningServer, Server, ServerOptions, StartError},
+};

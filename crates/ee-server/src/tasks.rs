@@ -3,7 +3,8 @@
 //! Two kinds. An **essential** task lives as long as the process: its end before shutdown, by
 //! return or by panic, stops the server, so that nothing limps on with half of itself gone. A
 //! **session** (connection, tunnel, one request's work) may end whenever it likes; its panic is
-//! logged and costs itself alone.
+//! logged and costs itself alone. A **client** is a session that the drain waits for: a connection
+//! whose requests must finish.
 //!
 //! Shutdown has two steps: `stopping` (accept nothing new, drain) and `closing` (end now).
 
@@ -29,6 +30,7 @@ pub struct Died {
 #[derive(Clone)]
 pub struct Tasks {
     tracker: TaskTracker,
+    clients: TaskTracker,
     stopping: CancellationToken,
     closing: CancellationToken,
     died: Arc<watch::Sender<Option<Died>>>,
@@ -40,6 +42,7 @@ impl Default for Tasks {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             tracker: TaskTracker::new(),
+            clients: TaskTracker::new(),
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),
             died: Arc::new(watch::Sender::new(None)),
@@ -85,6 +88,15 @@ impl Tasks {
         });
     }
 
+    /// Starts a session that the drain waits for: a client's connection.
+    pub fn spawn_client(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.spawn_session(name, self.clients.track_future(task));
+    }
+
     /// Records that something essential is gone and begins the shutdown.
     pub fn die(&self, task: &str, why: &str) {
         tracing::error!(event = "task_died", task, why);
@@ -113,6 +125,12 @@ impl Tasks {
     /// Whether the server is shutting down.
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Waits until no client is connected.
+    pub async fn clients_finished(&self) {
+        self.clients.close();
+        self.clients.wait().await;
     }
 
     /// Waits until every task has ended; tasks end once `stopping` or `closing` is cancelled.

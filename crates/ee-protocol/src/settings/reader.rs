@@ -201,7 +201,7 @@ impl Reader {
         let plain = plain
             .into_iter()
             .flatten()
-            .find(|(text, _)| !text.is_empty());
+            .find(|(text, _)| row.empty_is_value || !text.is_empty());
         let mut found: Vec<(String, Origin)> = plain.into_iter().collect();
         if row.secret {
             found.extend(self.secret_sources(row, sources)?);

@@ -7,7 +7,7 @@ use ee_protocol::settings::{
     Problem, SecretRule, Setting, Sources, example_toml, reference_markdown,
 };
 
-use super::{TABLE, agent_table, load};
+use super::{AGENT_TABLE, CLIENT_TABLE, TABLE, load};
 
 /// What to do with the settings.
 #[derive(Debug, Clone, Subcommand)]
@@ -58,8 +58,10 @@ pub fn reference() -> String {
     );
     page.push_str(&reference_markdown(&[
         ("Control plane: easyenclave-server", TABLE),
-        ("Agent: easyenclave-agent", agent_table()),
+        ("Agent: easyenclave-agent", AGENT_TABLE),
+        ("Command line: easyenclave", CLIENT_TABLE),
     ]));
+    page.push_str(super::policy::REFERENCE);
     page
 }
 
@@ -86,7 +88,8 @@ fn explain(name: &str) -> Result<String, Vec<Problem>> {
     let wanted = name.to_ascii_uppercase();
     let found = TABLE
         .iter()
-        .chain(agent_table())
+        .chain(AGENT_TABLE)
+        .chain(CLIENT_TABLE)
         .find(|row| row.name == wanted);
     let Some(row) = found else {
         return Err(vec![Problem {

@@ -6,21 +6,25 @@
 mod command;
 mod file;
 mod networks;
+mod policy;
 mod table;
 mod types;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ee_protocol::settings::{
-    Problem, Reader, Secret, SecretRule, Setting, Sources, boolean, comma_list, integer, present,
+    Problem, Reader, Secret, SecretRule, Sources, boolean, comma_list, integer, present,
     seconds,
 };
+
+use ee_agent::settings::TABLE as AGENT_TABLE;
 
 pub use self::{
     command::{ConfigCommand, reference},
     file::ConfigFile,
     networks::{NetworkTable, NetworkTables},
-    table::{KNOWN_ELSEWHERE, TABLE},
+    policy::NetworkPolicies,
+    table::{CLIENT_TABLE, TABLE},
     types::{LogFormat, ProxyApi, PublicUrl, TlsPaths, TrustedProxies},
 };
 
@@ -126,13 +130,8 @@ pub fn load(sources: &Sources, rule: SecretRule) -> Result<Loaded, Vec<Problem>>
 
 /// Names that are not ours but belong to the agent or the command-line client.
 fn known_elsewhere() -> Vec<&'static str> {
-    let agent = agent_table().iter().map(|row| row.name);
-    KNOWN_ELSEWHERE.iter().copied().chain(agent).collect()
-}
-
-/// The agent's settings: part of the reference, and no strangers in a shared environment.
-fn agent_table() -> &'static [Setting] {
-    &[]
+    let others = AGENT_TABLE.iter().chain(CLIENT_TABLE);
+    others.map(|row| row.name).collect()
 }
 
 fn read_settings(
@@ -314,3 +313,6 @@ fn log_filter(text: &str) -> Result<String, String> {
         .map(|_| text.to_owned())
         .map_err(|error| format!("'{text}' is not a log filter: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

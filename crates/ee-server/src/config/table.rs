@@ -139,5 +139,9 @@ pub const TABLE: &[Setting] = &[
     Setting::new("EE_LOG_FORMAT", "auto", "auto, pretty or json"),
 ];
 
-/// Variables of our other programs, which may stand in the same environment.
-pub const KNOWN_ELSEWHERE: &[&str] = &["EE_CONTEXT", "EE_URL", "EE_TOKEN"];
+/// What the command-line client `easyenclave` reads; it never reads the server's settings.
+pub const CLIENT_TABLE: &[Setting] = &[
+    Setting::new("EE_URL", "", "API of the control plane").unset("the current context's"),
+    Setting::new("EE_TOKEN", "", "token for it").secret().unset("the current context's"),
+    Setting::new("EE_CONTEXT", "", "context to use").unset("the current one"),
+];

@@ -33,6 +33,11 @@ impl PublicUrl {
         })
     }
 
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
     /// The host name or address, lower case, without the port.
     pub fn host(&self) -> &str {
         match self.authority.rsplit_once(':') {

@@ -1,0 +1,96 @@
+//! Answers of the API: JSON, and problems (RFC 9457).
+//!
+//! A handler returns a [`Problem`] inside [`ApiError`]; the envelope around every route writes
+//! its body, because only there the request's id is known.
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use ee_protocol::problem::{MEDIA_TYPE, Problem, ProblemCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// Seconds after which a client may try again when we cannot know better: agents reconnect
+/// within their back-off, which begins at one second.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
+
+/// A refusal on its way out.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    /// What the client reads.
+    pub problem: Box<Problem>,
+    /// Fields the answer carries besides: `Retry-After`, `WWW-Authenticate`, …
+    pub headers: HeaderMap,
+}
+
+impl ApiError {
+    /// A refusal with a header field.
+    #[must_use]
+    pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        let mut headers = HeaderMap::new();
+        if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
+        }
+        Self { problem: Box::new(problem), headers }
+    }
+}
+
+impl From<ProblemCode> for ApiError {
+    fn from(code: ProblemCode) -> Self {
+        Self::from(Problem::new(code))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        *response.status_mut() = status_of(&self.problem);
+        *response.headers_mut() = self.headers;
+        response.extensions_mut().insert(Pending(self.problem));
+        response
+    }
+}
+
+/// A problem whose body is still to be written.
+#[derive(Debug, Clone)]
+struct Pending(Box<Problem>);
+
+/// Writes the body of a problem, now that the request's id is known. Other answers pass.
+pub fn finish(mut response: Response, request_id: &str) -> Response {
+    let Some(Pending(mut problem)) = response.extensions_mut().remove::<Pending>() else {
+        return response;
+    };
+    request_id.clone_into(&mut problem.request_id);
+    let (mut parts, _) = response.into_parts();
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Response::from_parts(parts, axum::body::Body::from(json_bytes(&problem)))
+}
+
+/// A problem as a whole answer, for listeners that do not run through the API's envelope.
+pub fn problem_response(problem: Problem, request_id: &str) -> Response {
+    finish(ApiError::from(problem).into_response(), request_id)
+}
+
+/// JSON with a status.
+pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let content_type = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, content_type)], json_bytes(body)).into_response()
+}
+
+fn json_bytes<T: Serialize>(body: &T) -> Bytes {
+    Bytes::from(serde_json::to_vec(body).expect("wire types have text keys and finite numbers"))
+}
+
+fn status_of(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,85 @@
+//! Serves the API on its listener: HTTP/1.1 with upgrades, bounded heads, a graceful end.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::Router;
+use hyper::{
+    body::Incoming as IncomingBody,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::envelope::PeerAddr;
+use crate::{
+    listener::{Conn, Incoming, Listener},
+    tasks::Tasks,
+};
+
+/// Time for a request's head, and idle time between requests (TUNNEL 10).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Public header block and count (TUNNEL 10).
+const HEAD_MAX_BYTES: usize = 64 * 1024;
+const HEADERS_MAX: usize = 128;
+
+/// Accepts connections until the drain begins, one task each.
+pub async fn serve(listener: Listener, router: Router, tasks: Tasks) {
+    let stopping = tasks.stopping().clone();
+    loop {
+        let (incoming, peer) = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.cancelled() => return,
+        };
+        let (router, tokens) = (router.clone(), tasks.clone());
+        tasks.spawn_client("api_connection", async move {
+            if let Err(error) = connection(incoming, peer, router, &tokens).await {
+                tracing::debug!(event = "api_connection_ended", %peer, error);
+            }
+        });
+    }
+}
+
+async fn connection(
+    incoming: Incoming,
+    peer: SocketAddr,
+    router: Router,
+    tasks: &Tasks,
+) -> Result<(), String> {
+    let conn = incoming.handshake().await.map_err(|error| error.to_string())?;
+    let (stopping, closing) = (tasks.stopping().clone(), tasks.closing().clone());
+    tokio::select! {
+        served = http(conn, peer, router, stopping) => served.map_err(|error| error.to_string()),
+        () = closing.cancelled() => Ok(()),
+    }
+}
+
+async fn http(
+    conn: Conn,
+    peer: SocketAddr,
+    router: Router,
+    stopping: CancellationToken,
+) -> hyper::Result<()> {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<IncomingBody>| {
+        request.extensions_mut().insert(PeerAddr(peer));
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(conn), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return served,
+        () = stopping.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}

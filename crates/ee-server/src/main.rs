@@ -1,0 +1,134 @@
+//! `easyenclave-server`: the control plane as a process.
+//!
+//! Settings come from flags, environment and file; the trust root is Intel's, compiled in.
+
+use std::{
+    io::Write,
+    process::ExitCode,
+};
+
+use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
+use ee_attest::TrustRoot;
+use ee_protocol::settings::{EXIT_CONFIG, Problem, SecretRule, Setting, Sources};
+use ee_server::{
+    Server, ServerOptions, StartError,
+    config::{self, ConfigCommand, Settings, TABLE},
+    healthcheck, logging,
+};
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+enum Action {
+    /// Run the control plane (default)
+    Serve,
+    /// Check, show or explain the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask the server on this machine for /health; exit status 0 if it answers
+    Healthcheck,
+    /// Print the version
+    Version,
+}
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let mut sources = Sources::from_process();
+    sources.flags = flags(&matches);
+    let action = Action::from_arg_matches(&matches).unwrap_or(Action::Serve);
+    match action {
+        Action::Serve => serve(&sources),
+        Action::Config(command) => answered(command.run(&sources)),
+        Action::Healthcheck => check_health(&sources),
+        Action::Version => {
+            answered(Ok(format!("easyenclave-server {}\n", env!("CARGO_PKG_VERSION"))))
+        }
+    }
+}
+
+/// The command line: the subcommands, and a flag for every setting that is no secret (the
+/// arguments of a process are visible to everybody on the machine).
+fn command() -> Command {
+    let flag = |row: &Setting| {
+        let name = row.name;
+        let long = row.file_key().replace('_', "-");
+        Arg::new(name).long(long).value_name(name).help(row.meaning).global(true)
+    };
+    let command = Command::new("easyenclave-server")
+        .about("The control plane of EasyEnclave")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(TABLE.iter().filter(|row| !row.secret).map(flag));
+    Action::augment_subcommands(command)
+}
+
+fn flags(matches: &ArgMatches) -> std::collections::BTreeMap<String, String> {
+    let plain = TABLE.iter().filter(|row| !row.secret);
+    let given = |row: &Setting| {
+        let text = matches.get_one::<String>(row.name)?;
+        Some((row.name.to_owned(), text.clone()))
+    };
+    plain.filter_map(given).collect()
+}
+
+fn serve(sources: &Sources) -> ExitCode {
+    let loaded = match config::load(sources, SecretRule::Strong) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refused(&problems),
+    };
+    logging::start(&loaded.settings);
+    for unknown in loaded.reader.unknown_variables() {
+        tracing::warn!(event = "unknown_variable", name = %unknown.name, why = %unknown.message);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(loaded.settings)),
+        Err(error) => failed(&format!("cannot start the runtime: {error}")),
+    }
+}
+
+async fn run(settings: Settings) -> ExitCode {
+    let options = ServerOptions::new(TrustRoot::intel());
+    let server = match Server::start(settings, options).await {
+        Ok(server) => server,
+        Err(StartError::Config(problem)) => return refused(&[problem]),
+        Err(StartError::Failed(error)) => return failed(&format!("{error:#}")),
+    };
+    server.shutdown_on_signals();
+    match server.join().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(died) => failed(&died.to_string()),
+    }
+}
+
+fn check_health(sources: &Sources) -> ExitCode {
+    match config::load(sources, SecretRule::Strong) {
+        Ok(loaded) => match healthcheck::check(&loaded.settings) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => failed(&message),
+        },
+        Err(problems) => refused(&problems),
+    }
+}
+
+fn answered(answer: Result<String, Vec<Problem>>) -> ExitCode {
+    match answer {
+        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("cannot write: {error}")),
+        },
+        Err(problems) => refused(&problems),
+    }
+}
+
+/// Every problem on a line of its own; exit status 78.
+fn refused(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("error[config]: {problem}");
+    }
+    eprintln!("next: easyenclave-server config explain NAME");
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn failed(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
+}
