@@ -10,6 +10,8 @@ use crate::{
 };
 
 const CREATED_AT: &str = "2026-01-02T03:04:05Z";
+/// VM shapes that the release was measured on: RTMR0 covers ACPI tables, which name the shape.
+const VM_SHAPES: [&str; 2] = ["vm shape 8 vCPU", "vm shape 16 vCPU"];
 const COMPOSE: &[u8] = b"services: {hello: {image: easyenclave/hello}}\n";
 
 /// An image of a release, as it runs on one VM shape.
@@ -18,6 +20,7 @@ pub struct DemoImage {
     seed: u64,
     tag: String,
     command_line: &'static str,
+    vm_shape: &'static str,
 }
 
 impl DemoImage {
@@ -29,10 +32,12 @@ impl DemoImage {
     /// The released image.
     pub fn new(seed: u64) -> Self {
         let command_line = "root=/dev/dm-0 ro ee.verity ee.sealed=1";
+        let [vm_shape, _] = VM_SHAPES;
         Self {
             seed,
             tag: Self::TAG.to_owned(),
             command_line,
+            vm_shape,
         }
     }
 
@@ -40,6 +45,13 @@ impl DemoImage {
     #[must_use]
     pub fn with_tag(mut self, tag: &str) -> Self {
         tag.clone_into(&mut self.tag);
+        self
+    }
+
+    /// The same image on the other VM shape that the allowlist names.
+    #[must_use]
+    pub fn on_other_shape(mut self) -> Self {
+        [_, self.vm_shape] = VM_SHAPES;
         self
     }
 
@@ -79,7 +91,7 @@ impl DemoImage {
     /// What was extended into the registers.
     pub fn events(&self) -> Vec<Event> {
         vec![
-            Event::firmware(0, self.register("vm shape"), "ACPI DATA"),
+            Event::firmware(0, self.register(self.vm_shape), "ACPI DATA"),
             Event::firmware(1, self.register("kernel"), "kernel"),
             Event::firmware(2, self.register(self.command_line), "kernel command line"),
             Event::firmware(2, self.register("initrd"), "initrd"),
@@ -112,8 +124,10 @@ impl DemoImage {
         ] {
             measurements[name] = Value::String(value);
         }
-        let other_shape = sha384(&self.register("another vm shape"));
-        measurements["rtmr0"] = json!([hex::encode(td.rtmr[0]), hex::encode(other_shape)]);
+        measurements["rtmr0"] = VM_SHAPES
+            .iter()
+            .map(|shape| self.rtmr0_hex(shape))
+            .collect();
         self.allowlist_around("1.1", &measurements)
     }
 
@@ -175,6 +189,11 @@ impl DemoImage {
         })
     }
 
+    fn rtmr0_hex(&self, vm_shape: &str) -> String {
+        let event = Event::firmware(0, self.register(vm_shape), "ACPI DATA");
+        hex::encode(replay(&[event])[0])
+    }
+
     fn register(&self, part: &str) -> Register {
         sha384(&self.part(part))
     }
@@ -208,6 +227,15 @@ mod tests {
         expected.rtmr[2] = actual.rtmr[2];
         assert_eq!(expected, actual);
         assert_eq!(good.claims(), rogue.claims());
+    }
+
+    #[test]
+    fn every_shape_of_the_image_is_pinned() {
+        let image = DemoImage::new(1);
+        let pins = image.allowlist()["measurements"]["rtmr0"].clone();
+        let shapes = [image.td().rtmr[0], image.on_other_shape().td().rtmr[0]].map(hex::encode);
+        assert_eq!(pins, json!(shapes));
+        assert_ne!(shapes[0], shapes[1]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The simulated platform against the verifier that production uses: good quotes pass under the
 //! simulated root alone, and each option has the effect that its name says.
 
+use std::collections::BTreeSet;
+
 use dcap_qvl::{
     QuoteCollateralV3, QuotePolicy,
     configs::RingConfig,
@@ -280,22 +282,18 @@ fn padding_is_zero_and_follows_the_quote() {
 }
 
 #[test]
-fn many_machines_share_collateral_and_differ_in_identity() {
+fn many_machines_share_collateral_and_differ_in_keys() {
     let first = platform(SimOptions::default());
-    let mut quotes: Vec<_> = (0..20)
-        .map(|number| {
-            first
-                .sibling(number)
-                .quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA)
-        })
-        .collect();
     let collateral = bundle(&first.collateral(NOW));
-    for quote in &quotes {
-        assert!(verifier(&first).verify(quote, &collateral, NOW).is_ok());
+    let mut keys = BTreeSet::new();
+    for number in 0..20 {
+        let machine = first.sibling(number);
+        let quote = machine.quote(&Td::default(), QuoteVersion::V4, &REPORT_DATA);
+        assert!(verifier(&first).verify(&quote, &collateral, NOW).is_ok());
+        // Header and body have 632 bytes, length and signature another 68.
+        keys.insert(quote[700..764].to_vec());
     }
-    quotes.sort_unstable();
-    quotes.dedup();
-    assert_eq!(quotes.len(), 20);
+    assert_eq!(keys.len(), 20);
 }
 
 #[test]
