@@ -1,4 +1,5 @@
-//! Event logs: what was extended into the run-time registers, and the replay that gives their values.
+//! Event logs: what was extended into the run-time registers, and the replay that gives their
+//! values.
 
 use ring::digest;
 use serde_json::{Value, json};

@@ -209,7 +209,7 @@ async fn respond(state: Arc<Mutex<State>>, host: GithubHost, ask: Ask) -> Respon
 }
 
 impl State {
-    /// `/repos/{owner}/{name}/releases/tags/{tag}` and `/repos/{owner}/{name}/releases/assets/{id}`.
+    /// Below `/repos/{owner}/{name}`: `/releases/tags/{tag}` and `/releases/assets/{id}`.
     fn api(&self, mode: &GithubMode, ask: &Ask) -> Response<Body> {
         let path: Vec<_> = ask.uri().path().split('/').skip(1).collect();
         match path[..] {

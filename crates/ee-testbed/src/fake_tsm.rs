@@ -1,5 +1,5 @@
-//! A directory tree that behaves as configfs-tsm does: attributes appear with the directory, a write
-//! to `inblob` makes the quote, `rmdir` takes the attributes along.
+//! A directory tree that behaves as configfs-tsm does: attributes appear with the directory, a
+//! write to `inblob` makes the quote, `rmdir` takes the attributes along.
 //!
 //! It keeps real directories, so that a leak is visible to whoever lists the root.
 

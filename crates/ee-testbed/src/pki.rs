@@ -1,7 +1,7 @@
 //! The simulated provisioning PKI: root, PCK CA, TCB signer, and the leaf certificates of machines.
 //!
-//! Names follow Intel's, because the verifier tells the Platform from the Processor CA by them; only
-//! the root's key, a constructor argument of the verifier, tells this PKI from Intel's.
+//! Names follow Intel's, because the verifier tells the Platform from the Processor CA by them;
+//! only the root's key, a constructor argument of the verifier, tells this PKI from Intel's.
 
 use std::collections::BTreeMap;
 
