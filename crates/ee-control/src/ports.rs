@@ -247,3 +247,17 @@ pub trait CollateralSource: Send + Sync {
         key: &'a CollateralKey,
     ) -> BoxFuture<'a, Result<FetchedItem, CollateralError>>;
 }
+
+/// Runs `work` on the pool and waits for it. `None` if it was dropped unrun or panicked.
+pub(crate) async fn on_pool<T, F>(pool: &dyn Offload, work: F) -> Option<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    pool.run(Box::new(move || {
+        // A caller that went away does not wait for its answer.
+        let _ = reply.send(work());
+    }));
+    answer.await.ok()
+}

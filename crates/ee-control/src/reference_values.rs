@@ -1,0 +1,397 @@
+//! Reference values: the allowlists of releases, fetched once, pinned, revalidated (ATTESTATION 5).
+//!
+//! The first content seen under a (repository, tag) is pinned in the store and judges from then
+//! on. A fetch of something new is *earned*: callers ask for it only when the evidence has shown
+//! a genuine TD, and at most [`NEW_PER_MINUTE`] are made. What is pinned is served at once and
+//! revalidated behind the answer, by [`ReferenceValues::reconcile`].
+//!
+//! **Invariants**
+//! - No lock is held across an await; one fetch at a time per release.
+//! - An outage never takes a pin away, and never fails an agent.
+//! - Other content under a pinned name judges nobody before an admin acknowledged it, unless it
+//!   says that the release is revoked, which counts at once. The operator's own directory is
+//!   the exception: to write there is to acknowledge.
+
+mod fetch;
+mod refusals;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ee_attest::allowlist::Allowlist;
+use ee_core::{
+    attestation::{Failure, Provenance},
+    session::Attested,
+};
+use ee_protocol::{report_data::Digest, time::Timestamp};
+use ee_store::{PinKey, PinRow, Store, StoreError};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Shared},
+    stream,
+};
+use tokio::sync::Notify;
+
+use crate::ports::{Clock, ReleaseKey, ReleaseSource};
+
+/// Pinned content is trusted this long before its source is asked again (ATTESTATION 5).
+const FRESH: Duration = Duration::from_secs(300);
+/// The operator's directory is read again after this long: a person edits and tries again.
+const FRESH_LOCAL: Duration = Duration::from_secs(2);
+/// A release that does not exist, or cannot be used, is not asked for again before this.
+const REFUSAL_KEPT: Duration = Duration::from_secs(30);
+/// After an outage: agents are challenged again after 1, 2, 4 .. 60 s and would each ask.
+const OUTAGE_KEPT: Duration = Duration::from_secs(5);
+/// Releases never seen before that may be asked for in a minute: GitHub's quota is 60 an hour
+/// without a token and 5 000 with one, and each costs two calls (ATTESTATION 5, rule 7).
+const NEW_PER_MINUTE: u32 = 60;
+/// Refusals remembered; each was earned by a genuine TD, so more means that somebody plays.
+/// The oldest goes first.
+const REFUSALS_MAX: usize = 1_024;
+/// Revalidations at once; GitHub is asked at most this often in parallel (ATTESTATION 11).
+const AT_ONCE: usize = 16;
+
+type Identity = (String, String);
+type Flight = Shared<BoxFuture<'static, Result<PinnedRelease, Failure>>>;
+
+/// An allowlist that may judge evidence.
+#[derive(Debug, Clone)]
+pub struct PinnedRelease {
+    /// Which release.
+    pub release: ReleaseKey,
+    /// Its reference values.
+    pub allowlist: Arc<Allowlist>,
+    /// How well their origin is proved.
+    pub provenance: Provenance,
+}
+
+/// What is known of a release without asking its source.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Its allowlist is pinned.
+    Pinned(PinnedRelease),
+    /// Nothing is known: [`ReferenceValues::obtain`] it once that is earned.
+    Unpinned,
+    /// What is known refuses this session.
+    Refused(Failure),
+}
+
+/// A release that now shows other content than its pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinAlarm {
+    /// Which release.
+    pub release: ReleaseKey,
+    /// SHA-256 of the pinned content.
+    pub pinned: Digest,
+    /// SHA-256 of what is published now.
+    pub changed: Digest,
+    /// When that was noticed.
+    pub at: Timestamp,
+}
+
+/// What a pass of the reconciler did.
+#[derive(Debug)]
+pub struct Revalidated {
+    /// When the next pass is due.
+    pub next: Timestamp,
+    /// Releases whose nodes would now be judged otherwise.
+    pub reattest: Vec<ReleaseKey>,
+}
+
+/// The service; one for a control plane.
+pub struct ReferenceValues {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    source: Arc<dyn ReleaseSource>,
+    state: Mutex<State>,
+    due: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    pins: BTreeMap<Identity, Pin>,
+    refused: BTreeMap<Identity, Refused>,
+    flights: BTreeMap<Identity, Flight>,
+    minute: Minute,
+    quota_back_at: Timestamp,
+}
+
+struct Pin {
+    pinned: PinnedRelease,
+    digest: Digest,
+    etag: Option<String>,
+    changed: Option<(Digest, Timestamp)>,
+    standing: Standing,
+    /// When its source was last asked; never, since the start, if `None`.
+    checked_at: Option<Timestamp>,
+    /// It was used after it went stale.
+    wanted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Good,
+    Moved,
+    Revoked,
+}
+
+struct Refused {
+    failure: Failure,
+    until: Timestamp,
+}
+
+/// How many new releases were asked for in the running minute.
+#[derive(Default)]
+struct Minute {
+    began: Timestamp,
+    spent: u32,
+}
+
+impl Minute {
+    fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        let ends = self.began.after(Duration::from_secs(60));
+        if now >= ends || now < self.began {
+            *self = Self { began: now, spent: 0 };
+        }
+        if self.spent >= NEW_PER_MINUTE {
+            return Err(self.began.after(Duration::from_secs(60)));
+        }
+        self.spent += 1;
+        Ok(())
+    }
+}
+
+impl Pin {
+    fn stale_at(&self) -> Timestamp {
+        let fresh = match self.pinned.provenance {
+            Provenance::Local => FRESH_LOCAL,
+            Provenance::Release | Provenance::ReleaseImmutable => FRESH,
+        };
+        self.checked_at.map_or(Timestamp::EPOCH, |checked| checked.after(fresh))
+    }
+}
+
+impl ReferenceValues {
+    /// Starts from the store's pins; asks no source.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        source: Arc<dyn ReleaseSource>,
+    ) -> Result<Self, StoreError> {
+        let pins = store.pins().await?;
+        let inner = Inner {
+            store,
+            clock,
+            source,
+            state: Mutex::default(),
+            due: Notify::new(),
+        };
+        inner.state().pins = pins.into_iter().filter_map(restore).collect();
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What is known of a release. Only the operator's directory may be read for it.
+    pub async fn lookup(&self, release: &ReleaseKey, attested_before: Attested) -> Lookup {
+        if self.inner.mark_used(release) == Some(Provenance::Local) {
+            self.inner.revalidate(release).await;
+        }
+        self.inner.standing(release, attested_before)
+    }
+
+    /// Asks the source for a release that has no pin, and pins what it answers.
+    ///
+    /// # Errors
+    /// `allowlist_*`, with what to do.
+    pub async fn obtain(&self, release: &ReleaseKey) -> Result<PinnedRelease, Failure> {
+        let flight = Arc::clone(&self.inner).join_flight(release)?;
+        flight.await
+    }
+
+    /// Revalidates what was used while stale. Idempotent.
+    pub async fn reconcile(&self) -> Revalidated {
+        let due = self.inner.due_now();
+        let reattest = stream::iter(due)
+            .map(|release| async move { self.inner.revalidate(&release).await.then_some(release) })
+            .buffer_unordered(AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        Revalidated { next: self.inner.next_due(), reattest }
+    }
+
+    /// Resolves when something became due before the reconciler's next pass.
+    pub async fn wanted(&self) {
+        self.inner.due.notified().await;
+    }
+
+    /// Releases that show other content than their pin.
+    pub fn alarms(&self) -> Vec<PinAlarm> {
+        let state = self.inner.state();
+        let alarm = |pin: &Pin| {
+            pin.changed.map(|(changed, at)| PinAlarm {
+                release: pin.pinned.release.clone(),
+                pinned: pin.digest,
+                changed,
+                at,
+            })
+        };
+        state.pins.values().filter_map(alarm).collect()
+    }
+
+    /// Other pinned releases of the same repository: where else a measurement may be from.
+    pub fn siblings(&self, release: &ReleaseKey) -> Vec<PinnedRelease> {
+        let (repo, tag) = release.identity();
+        let state = self.inner.state();
+        let same_repo = |((other, other_tag), _): &(&Identity, &Pin)| {
+            *other == repo && *other_tag != tag
+        };
+        state.pins.iter().filter(same_repo).map(|(_, pin)| pin.pinned.clone()).collect()
+    }
+
+    /// An admin accepts the content with digest `seen` in the pin's place. False: nothing to
+    /// accept, or the change is no longer the one that was seen.
+    ///
+    /// # Errors
+    /// When it is not durable.
+    pub async fn acknowledge(
+        &self,
+        release: &ReleaseKey,
+        seen: Digest,
+    ) -> Result<bool, StoreError> {
+        let accepted = self.inner.store.pin_acknowledge(pin_key(release), seen).await?;
+        if accepted {
+            let rows = self.inner.store.pins().await?;
+            let identity = release.identity();
+            let row = rows.into_iter().filter_map(restore).find(|(key, _)| *key == identity);
+            if let Some((key, pin)) = row {
+                self.inner.state().pins.insert(key, pin);
+            }
+        }
+        Ok(accepted)
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every critical section leaves the maps whole, so a panic elsewhere spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the use of a pin; its provenance if it is stale now.
+    fn mark_used(&self, release: &ReleaseKey) -> Option<Provenance> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let pin = state.pins.get_mut(&release.identity())?;
+        if now < pin.stale_at() {
+            return None;
+        }
+        if !pin.wanted {
+            pin.wanted = true;
+            self.due.notify_one();
+        }
+        Some(pin.pinned.provenance)
+    }
+
+    fn standing(&self, release: &ReleaseKey, attested_before: Attested) -> Lookup {
+        let state = self.state();
+        let Some(pin) = state.pins.get(&release.identity()) else {
+            return Lookup::Unpinned;
+        };
+        let refused = match (pin.standing, pin.changed, attested_before) {
+            (Standing::Revoked, _, _) => refusals::revoked(release),
+            (Standing::Moved, _, Attested::No) => refusals::moved(release, "another name"),
+            (Standing::Good, Some((changed, _)), Attested::No) => {
+                refusals::changed(release, &pin.digest, &changed)
+            }
+            (Standing::Good | Standing::Moved, _, Attested::Yes)
+            | (Standing::Good, None, Attested::No) => {
+                return Lookup::Pinned(pin.pinned.clone());
+            }
+        };
+        Lookup::Refused(refused)
+    }
+
+    fn due_now(&self) -> Vec<ReleaseKey> {
+        let now = self.clock.now();
+        let state = self.state();
+        if now < state.quota_back_at {
+            return Vec::new();
+        }
+        let due = state.pins.values().filter(|pin| pin.wanted && now >= pin.stale_at());
+        due.map(|pin| pin.pinned.release.clone()).collect()
+    }
+
+    fn next_due(&self) -> Timestamp {
+        let state = self.state();
+        let due = state.pins.values().filter(|pin| pin.wanted).map(Pin::stale_at).min();
+        due.unwrap_or(Timestamp::FAR_FUTURE).max(state.quota_back_at)
+    }
+
+    /// The running fetch of a release, or a new one if that is allowed now.
+    fn join_flight(self: Arc<Self>, release: &ReleaseKey) -> Result<Flight, Failure> {
+        let now = self.clock.now();
+        let identity = release.identity();
+        let mut state = self.state();
+        if let Some(flight) = state.flights.get(&identity) {
+            return Ok(flight.clone());
+        }
+        if let Some(pin) = state.pins.get(&identity) {
+            return Ok(std::future::ready(Ok(pin.pinned.clone())).boxed().shared());
+        }
+        if let Some(refused) = state.refused.get(&identity).filter(|kept| now < kept.until) {
+            return Err(refused.failure.clone());
+        }
+        if now < state.quota_back_at {
+            return Err(refusals::quota(release, &self.source.name(), state.quota_back_at));
+        }
+        state.minute.take(now).map_err(|again_at| refusals::too_many_new(release, again_at))?;
+        let flight = fetch::first(Arc::clone(&self), release.clone()).boxed().shared();
+        state.flights.insert(identity, flight.clone());
+        Ok(flight)
+    }
+}
+
+fn pin_key(release: &ReleaseKey) -> PinKey {
+    let (repo_key, tag) = release.identity();
+    PinKey { repo_key, tag }
+}
+
+/// A pin as it was kept. Content was parsed before it was pinned; a row that does not parse any
+/// more (an older parser took it) counts as never seen.
+fn restore(row: PinRow) -> Option<(Identity, Pin)> {
+    let allowlist = Allowlist::parse(&row.content).ok()?;
+    let release = ReleaseKey {
+        repo: row.key.repo_key.parse().ok()?,
+        tag: row.key.tag.parse().ok()?,
+    };
+    let standing = match row.revoked {
+        true => Standing::Revoked,
+        false => Standing::Good,
+    };
+    let pinned = PinnedRelease {
+        release,
+        allowlist: Arc::new(allowlist),
+        provenance: row.provenance,
+    };
+    let pin = Pin {
+        pinned,
+        digest: row.digest,
+        etag: None,
+        changed: row.changed.map(|changed| (changed.digest, changed.at)),
+        standing,
+        checked_at: None,
+        wanted: false,
+    };
+    Some(((row.key.repo_key, row.key.tag), pin))
+}
+
