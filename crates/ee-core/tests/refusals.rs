@@ -14,13 +14,19 @@ fn every_attestation_code_is_documented_in_its_stage() {
         let row = cells(section).find(|cells| cells[0] == code.as_str());
         let row = row.unwrap_or_else(|| panic!("{code} is missing in stage {}", code.stage()));
         assert_eq!(row[1], whose(code.blame()), "{code}");
-        assert!(row.iter().all(|cell| !cell.is_empty()), "{code} has an empty cell");
+        assert!(
+            row.iter().all(|cell| !cell.is_empty()),
+            "{code} has an empty cell"
+        );
     }
 }
 
 #[test]
 fn no_attestation_code_is_documented_that_does_not_exist() {
-    let known: BTreeSet<_> = AttestationCode::ALL.iter().map(|code| code.as_str()).collect();
+    let known: BTreeSet<_> = AttestationCode::ALL
+        .iter()
+        .map(|code| code.as_str())
+        .collect();
     let evidence = between("## Evidence", "## Session");
     for row in cells(evidence) {
         assert!(known.contains(row[0].as_str()), "{} is no code", row[0]);
@@ -123,8 +129,13 @@ fn between(from: &str, to: &str) -> &'static str {
 
 /// The rows of the tables, cell by cell, the first one without its backticks.
 fn cells(text: &str) -> impl Iterator<Item = Vec<String>> {
-    text.lines().filter(|line| line.starts_with("| `")).map(|line| {
-        let inner = line.trim_matches('|');
-        inner.split(" | ").map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
-    })
+    text.lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let inner = line.trim_matches('|');
+            inner
+                .split(" | ")
+                .map(|cell| cell.trim().trim_matches('`').to_owned())
+                .collect()
+        })
 }
