@@ -77,6 +77,16 @@ pub struct Nearest<'a> {
     pub register: Option<RegisterName>,
 }
 
+impl<'a> Selection<'a> {
+    /// The selected entry, if there is one.
+    pub fn entry(&self) -> Option<&'a Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::None(_) => None,
+        }
+    }
+}
+
 impl Allowlist {
     /// Parses the asset of a release.
     pub fn parse(content: &[u8]) -> Result<Self, Failure> {

@@ -122,11 +122,8 @@ pub fn finish(input: &Finish<'_>) -> Result<AttestationResult, Failure> {
     let allowlist = reference.allowlist;
     let selection = allowlist.select(registers, now);
     check_claims(&selection, evidence)?;
-    let entry = match &selection {
-        crate::allowlist::Selection::Entry(entry) => Some(*entry),
-        crate::allowlist::Selection::None(_) => None,
-    };
-    let standing = policy::check(verified, policy, allowlist.tcb_policy(), entry, facts, now)?;
+    let tightened = allowlist.tcb_policy();
+    let standing = policy::check(verified, policy, tightened, selection.entry(), facts, now)?;
     check_events(evidence, allowlist, verified)?;
     let entry = check_selected(&selection, registers)?;
     let described = allowlist.rtmr3_events().is_some();
@@ -158,8 +155,7 @@ fn check_events(
     match (allowlist.rtmr3_events(), log) {
         (None, _) => Ok(()),
         (Some(_), None) => Err(event_log::missing()),
-        (Some([]), Some(log)) => log.check_described(&[]),
-        (Some(expected), Some(log)) => log.check_described(expected),
+        (Some(expected), Some(log)) => log.check_described(expected, verified.registers()),
     }
 }
 

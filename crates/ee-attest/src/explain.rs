@@ -4,8 +4,8 @@ use ee_core::attestation::{AttestationCode as Code, Failure};
 use ee_protocol::time::Timestamp;
 
 use crate::{
-    allowlist::{Allowlist, RegisterName, Selection},
-    quote::Registers,
+    allowlist::{Allowlist, Selection},
+    registers::{RegisterName, Registers},
 };
 
 /// The tag of another pinned release whose allowlist these registers match.

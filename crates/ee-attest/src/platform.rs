@@ -30,7 +30,8 @@ use crate::{
     crypto::{self, Backend},
     der::Certificate,
     pem,
-    quote::{DebugTds, ParsedQuote, PckCa, Registers},
+    quote::{DebugTds, ParsedQuote, PckCa},
+    registers::Registers,
     root::TrustRoot,
     window::Window,
 };

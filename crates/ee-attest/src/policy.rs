@@ -11,10 +11,11 @@ use ee_core::attestation::{
 use ee_protocol::{names::Network, refusal::Refusal, report_data::Digest, time::Timestamp};
 
 use crate::{
-    allowlist::{Entry, RegisterName, TcbPolicy},
+    allowlist::{Entry, TcbPolicy},
     attributes::TdAttributes,
     platform::VerifiedQuote,
-    quote::{DebugTds, Register},
+    quote::DebugTds,
+    registers::{Register, RegisterName},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -58,6 +59,8 @@ pub struct NetworkPolicy {
     pub denied_advisories: BTreeSet<String>,
     /// TD attributes that need no pin in the allowlist.
     pub td_attributes: TdAttributes,
+    /// TD attributes that an allowlist's entry may pin on top.
+    pub pinnable_attributes: TdAttributes,
     /// Whether debuggable TDs are admitted.
     pub debug_tds: DebugTds,
     /// TDX modules admitted; `None`: all that Intel signed.
@@ -97,6 +100,9 @@ impl NetworkPolicy {
             evaluation_lag_max: Some(EVALUATION_LAG),
             denied_advisories: BTreeSet::new(),
             td_attributes: TdAttributes::BASE,
+            pinnable_attributes: TdAttributes::PKS
+                .with(TdAttributes::LASS)
+                .with(TdAttributes::ICSSD),
             debug_tds: DebugTds::Refused,
             mr_seam_allowed: None,
             mr_seam_denied: BTreeSet::new(),
@@ -118,10 +124,8 @@ impl NetworkPolicy {
             flagged_statuses: TcbStatus::ALL.into_iter().filter(admitted).collect(),
             out_of_date_grace: None,
             evaluation_lag_max: None,
-            td_attributes: TdAttributes::BASE
-                .with(TdAttributes::PKS)
-                .with(TdAttributes::LASS)
-                .with(TdAttributes::ICSSD)
+            pinnable_attributes: production
+                .pinnable_attributes
                 .with(TdAttributes::KL)
                 .with(TdAttributes::PERFMON),
             binding_at_least: BindingStrength::Nonce,
@@ -272,7 +276,7 @@ impl Appraisal<'_> {
         }
     }
 
-    /// The network's attributes, and on top those of PKS, LASS and ICSSD that the entry pins.
+    /// The network's attributes, and on top the pinnable ones that the entry pins.
     fn attributes(&self, entry: Option<&Entry>) -> Result<(), Failure> {
         let mut allowed = self.policy.td_attributes;
         if self.policy.debug_tds == DebugTds::Allowed {
@@ -281,10 +285,7 @@ impl Appraisal<'_> {
         let actual = self.quote.registers().td_attributes;
         let pinned = entry.and_then(|entry| entry.pinned(RegisterName::TdAttributes));
         if pinned.is_some_and(|values| values.contains(&actual.to_bytes().to_vec())) {
-            allowed = allowed
-                .with(TdAttributes::PKS)
-                .with(TdAttributes::LASS)
-                .with(TdAttributes::ICSSD);
+            allowed = allowed.with(self.policy.pinnable_attributes);
         }
         if actual.within(allowed) {
             return Ok(());
@@ -294,7 +295,7 @@ impl Appraisal<'_> {
             Code::TdAttributesRefused,
             format!("no attributes beyond {}", allowed.names()),
             format!("{actual}: also {beyond}"),
-            "Start the TD without them; PKS, LASS and ICSSD may be pinned in the allowlist.",
+            "Start the TD without them, or pin those that the network lets an allowlist pin.",
         ))
     }
 

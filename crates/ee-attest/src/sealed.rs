@@ -7,10 +7,10 @@ use ee_core::attestation::{AttestationCode as Code, Failure};
 use ee_protocol::refusal::Refusal;
 
 use crate::{
-    allowlist::{Entry, RegisterName},
+    allowlist::Entry,
     attributes::TdAttributes,
     policy::SealedRule,
-    quote::Registers,
+    registers::{RegisterName, Registers},
 };
 
 /// A condition of `sealed` that does not hold.

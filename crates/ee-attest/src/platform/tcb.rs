@@ -11,7 +11,7 @@ use dcap_qvl::{
 };
 use ee_protocol::{report_data::sha256, time::Timestamp};
 
-use crate::{collateral::CollateralBundle, quote::Registers};
+use crate::{collateral::CollateralBundle, registers::Registers};
 
 /// What the platform is measured against and what it has.
 pub(super) struct Platform<'a> {
