@@ -9,6 +9,7 @@
     reason = "a task runner talks to the person who started it"
 )]
 
+mod dependencies;
 mod deploy;
 mod dist;
 mod steps;

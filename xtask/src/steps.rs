@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tidy;
 use crate::tree::Tree;
-use crate::{deploy, dist};
+use crate::{dependencies, deploy, dist};
 
 /// What a run of the tests may do.
 pub struct TestOptions {
@@ -23,6 +23,7 @@ pub struct TestOptions {
 pub enum Step {
     Fmt,
     Tidy,
+    Dependencies,
     Clippy,
     Tests,
     DocTests,
@@ -34,6 +35,7 @@ pub enum Step {
 const STEPS: &[Step] = &[
     Step::Fmt,
     Step::Tidy,
+    Step::Dependencies,
     Step::Clippy,
     Step::Tests,
     Step::DocTests,
@@ -76,6 +78,7 @@ fn run(step: Step, root: &Path) -> Result<Outcome> {
     match step {
         Step::Fmt => cargo(root, &["fmt", "--all", "--check"]),
         Step::Tidy => tidy_step(root),
+        Step::Dependencies => dependencies::check(root),
         Step::Clippy => cargo(
             root,
             &[
