@@ -1,0 +1,347 @@
+//! How an answer to a challenge becomes a verdict: the stages of ATTESTATION 1 in their order,
+//! with what must be fetched in between.
+//!
+//! The checks themselves are ee-attest's and pure; here they get reference values, collateral
+//! and time, run on a pool for heavy work, and their outcome is recorded before anybody acts on
+//! it. Fetches are earned: TCB info of an unknown family is asked for only when the quote's
+//! chain ends at the root, an unknown release only when the platform has been verified
+//! (stages 7 and 8 then run before 5 and 6), so that a stranger without a TD spends no quota.
+//!
+//! **Invariants**
+//! - A pass is recorded in the attestation log before it is returned, else the verdict is
+//!   `log_unavailable`.
+//! - What is our own or an upstream's fault is never a fail (`Verdict::from`).
+//! - [`Attestor::verify`] returns for whatever an agent sent, and never panics.
+
+mod record;
+mod stages;
+
+use std::{path::PathBuf, sync::Arc};
+
+use ee_attest::{NetworkPolicy, PolicyFacts, TrustRoot, VerifiedQuote, Verifier, VerifierLimits};
+use ee_core::{
+    attestation::{AttestationCode, AttestationResult, Failure, TcbStatus, Verdict},
+    session::VerificationRequest,
+};
+use ee_protocol::{
+    names::Network,
+    refusal::Refusal,
+    report_data::{Digest, sha256},
+    time::Timestamp,
+};
+use ee_store::{Store, StoreError};
+use futures_util::future;
+
+use self::{
+    record::Trail,
+    stages::{Finished, Opened},
+};
+use crate::{
+    collateral::{CollateralParts, CollateralService},
+    ports::{Clock, CollateralSource, Offload, ReleaseKey, ReleaseSource, on_pool},
+    reference_values::{PinnedRelease, ReferenceValues},
+    trusted_time::TrustedTime,
+};
+
+/// The appraisal policy of each network.
+#[derive(Debug, Clone)]
+pub struct NetworkPolicies {
+    /// Production.
+    pub forge_1: NetworkPolicy,
+    /// Development.
+    pub sandbox_1: NetworkPolicy,
+}
+
+impl Default for NetworkPolicies {
+    /// The documents' defaults (ATTESTATION 4).
+    fn default() -> Self {
+        Self { forge_1: NetworkPolicy::forge_1(), sandbox_1: NetworkPolicy::sandbox_1() }
+    }
+}
+
+/// What an attestor works with.
+pub struct AttestorParts {
+    /// Pins, marks, first-seen dates, the log.
+    pub store: Store,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where signatures are verified.
+    pub offload: Arc<dyn Offload>,
+    /// Where allowlists come from.
+    pub releases: Arc<dyn ReleaseSource>,
+    /// Where collateral comes from.
+    pub collateral: Arc<dyn CollateralSource>,
+    /// Intel's root in every production binary.
+    pub root: TrustRoot,
+    /// How each network judges.
+    pub policies: NetworkPolicies,
+    /// `EE_DATA_DIR/collateral`; `None`: nothing is kept for an offline boot.
+    pub collateral_dir: Option<PathBuf>,
+    /// Spreads refresh times; no secret.
+    pub seed: [u8; 32],
+}
+
+/// What a pass of the reconciler did.
+#[derive(Debug)]
+pub struct Reconciled {
+    /// When the next pass is due, unless [`Attestor::wanted`] resolves before.
+    pub next: Timestamp,
+    /// Releases whose nodes would now be judged otherwise: challenge them, reason `policy`.
+    pub reattest: Vec<ReleaseKey>,
+}
+
+/// The use-case: one for a control plane, shared by all sessions.
+pub struct Attestor {
+    store: Store,
+    offload: Arc<dyn Offload>,
+    time: Arc<TrustedTime>,
+    references: ReferenceValues,
+    collateral: CollateralService,
+    forge_1: Arc<Judge>,
+    sandbox_1: Arc<Judge>,
+}
+
+/// A network's policy and the verifier that follows it.
+struct Judge {
+    policy: NetworkPolicy,
+    /// Names the policy in the log.
+    policy_id: String,
+    verifier: Arc<Verifier>,
+}
+
+impl Attestor {
+    /// Reads pins, marks and the disk cache; asks no source.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open(parts: AttestorParts) -> Result<Arc<Self>, StoreError> {
+        let AttestorParts { store, clock, offload, releases, collateral, root, .. } = parts;
+        let [forge_1, sandbox_1] = judges(&root, parts.policies);
+        let time = Arc::new(TrustedTime::open(Arc::clone(&clock), store.clone()).await?);
+        let collateral = CollateralService::open(CollateralParts {
+            store: store.clone(),
+            time: Arc::clone(&time),
+            offload: Arc::clone(&offload),
+            source: collateral,
+            verifiers: vec![Arc::clone(&forge_1.verifier), Arc::clone(&sandbox_1.verifier)],
+            directory: parts.collateral_dir,
+            seed: parts.seed,
+        })
+        .await?;
+        let references = ReferenceValues::open(store.clone(), clock, releases).await?;
+        let attestor = Self { store, offload, time, references, collateral, forge_1, sandbox_1 };
+        Ok(Arc::new(attestor))
+    }
+
+    /// Judges an answer to a challenge.
+    pub async fn verify(&self, request: Box<VerificationRequest>) -> Verdict {
+        let request: Arc<VerificationRequest> = Arc::from(request);
+        let judge = self.judge(request.registration.network);
+        let mut trail = Trail::new(&judge.policy_id);
+        let verdict = match Box::pin(self.appraise(&request, judge, &mut trail)).await {
+            Ok(result) => Verdict::Pass(Box::new(result)),
+            Err(failure) => Verdict::from(failure),
+        };
+        self.record(&request, trail, verdict).await
+    }
+
+    /// Refreshes collateral, revalidates reference values. Idempotent.
+    pub async fn reconcile(&self) -> Reconciled {
+        let (revalidated, collateral_next) =
+            future::join(self.references.reconcile(), self.collateral.reconcile()).await;
+        Reconciled {
+            next: revalidated.next.min(collateral_next),
+            reattest: revalidated.reattest,
+        }
+    }
+
+    /// Resolves when a pass of the reconciler is due before its time.
+    pub async fn wanted(&self) {
+        tokio::select! {
+            () = self.references.wanted() => {}
+            () = self.collateral.wanted() => {}
+        }
+    }
+
+    /// The date of an answer over HTTPS confirms our clock (ATTESTATION 6, `now`).
+    ///
+    /// # Errors
+    /// When the confirmed time is not durable.
+    pub async fn confirm_clock(&self, upstream: Timestamp) -> Result<(), StoreError> {
+        self.time.confirm(upstream).await
+    }
+
+    /// The allowlists' side.
+    pub fn reference_values(&self) -> &ReferenceValues {
+        &self.references
+    }
+
+    /// The collateral's side.
+    pub fn collateral(&self) -> &CollateralService {
+        &self.collateral
+    }
+
+    /// The root that chains must end at: shown in `/health` and every result.
+    pub fn trust_root(&self) -> &TrustRoot {
+        self.forge_1.verifier.root()
+    }
+
+    fn judge(&self, network: Network) -> &Arc<Judge> {
+        match network {
+            Network::Forge1 => &self.forge_1,
+            Network::Sandbox1 => &self.sandbox_1,
+        }
+    }
+
+    /// Stages 1 to 11.
+    async fn appraise(
+        &self,
+        request: &Arc<VerificationRequest>,
+        judge: &Arc<Judge>,
+        trail: &mut Trail,
+    ) -> Result<AttestationResult, Failure> {
+        let release = ReleaseKey {
+            repo: request.registration.repo.clone(),
+            tag: request.registration.release_tag.clone(),
+        };
+        let opened = {
+            let (request, judge) = (Arc::clone(request), Arc::clone(judge));
+            self.pool(move || stages::open(&request, &judge.policy)).await?
+        };
+        let opened = Arc::new(opened);
+        trail.body_digest = hex::encode(opened.quote.evidence_digest());
+        let now = self.time.now()?;
+        let pinned = self.known_reference(&release, request, &opened, judge, now).await?;
+        let verified = self.platform(&opened, judge, now, trail).await?;
+        let reference = match pinned {
+            Some(pinned) => pinned,
+            None => {
+                let obtained = self.references.obtain(&release).await?;
+                stages::check_reference(&opened, &obtained, &judge.policy, now)?;
+                obtained
+            }
+        };
+        trail.allowlist_digest = hex::encode(reference.allowlist.digest());
+        let facts = self.facts(&verified, now).await?;
+        self.finish(Finished { opened, verified, reference, facts, now }, judge).await
+    }
+
+    /// Stages 5 and 6, if the release is known.
+    async fn known_reference(
+        &self,
+        release: &ReleaseKey,
+        request: &VerificationRequest,
+        opened: &Opened,
+        judge: &Judge,
+        now: Timestamp,
+    ) -> Result<Option<PinnedRelease>, Failure> {
+        use crate::reference_values::Lookup;
+        match self.references.lookup(release, request.attested_before).await {
+            Lookup::Refused(failure) => Err(failure),
+            Lookup::Unpinned => Ok(None),
+            Lookup::Pinned(pinned) => {
+                stages::check_reference(opened, &pinned, &judge.policy, now)?;
+                Ok(Some(pinned))
+            }
+        }
+    }
+
+    /// Stages 7 and 8.
+    async fn platform(
+        &self,
+        opened: &Arc<Opened>,
+        judge: &Arc<Judge>,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Arc<VerifiedQuote>, Failure> {
+        let (fmspc, ca) = (opened.quote.fmspc(), opened.quote.ca());
+        if !self.collateral.knows(fmspc) {
+            let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
+            self.pool(move || judge.verifier.chain_ends_at_root(&opened.quote, now)).await?;
+        }
+        let mirror = opened.evidence.collateral.as_ref();
+        let bundle = self.collateral.bundle(fmspc, ca, mirror).await?;
+        trail.generation = hex::encode(bundle.digest());
+        let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
+        let verified =
+            self.pool(move || judge.verifier.platform(&opened.quote, &bundle, now)).await?;
+        Ok(Arc::new(verified))
+    }
+
+    /// What policy asks of our memory: since when a level is out of date, the newest numbers.
+    async fn facts(
+        &self,
+        verified: &VerifiedQuote,
+        now: Timestamp,
+    ) -> Result<PolicyFacts, Failure> {
+        let out_of_date_since = match verified.tcb_status() {
+            TcbStatus::OutOfDate | TcbStatus::OutOfDateConfigurationNeeded => {
+                let level = verified.level_id().to_owned();
+                let first = self.store.tcb_first_seen(verified.fmspc(), level, now).await;
+                Some(first.map_err(|error| record::unavailable(&error.to_string()))?)
+            }
+            TcbStatus::UpToDate
+            | TcbStatus::SWHardeningNeeded
+            | TcbStatus::ConfigurationNeeded
+            | TcbStatus::ConfigurationAndSWHardeningNeeded
+            | TcbStatus::TDRelaunchAdvised
+            | TcbStatus::TDRelaunchAdvisedConfigurationNeeded
+            | TcbStatus::Revoked => None,
+        };
+        let newest_evaluation = self.collateral.newest_evaluation();
+        Ok(PolicyFacts { out_of_date_since, newest_evaluation, platform: None })
+    }
+
+    /// Stages 9 to 11; a register that matches another release of the repository says so.
+    async fn finish(
+        &self,
+        finished: Finished,
+        judge: &Arc<Judge>,
+    ) -> Result<AttestationResult, Failure> {
+        let siblings = self.references.siblings(&finished.reference.release);
+        let judge = Arc::clone(judge);
+        self.pool(move || {
+            let outcome = stages::finish(&finished, &judge.policy);
+            outcome.map_err(|failure| stages::with_sibling(failure, &finished, &siblings))
+        })
+        .await
+    }
+
+    async fn pool<T, F>(&self, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, Failure> + Send + 'static,
+    {
+        let done = on_pool(self.offload.as_ref(), work).await;
+        done.unwrap_or_else(|| Err(record::unavailable("the verification was dropped")))
+    }
+}
+
+/// One verifier for both networks, unless only one of them lets debuggable TDs pass.
+fn judges(root: &TrustRoot, policies: NetworkPolicies) -> [Arc<Judge>; 2] {
+    let NetworkPolicies { forge_1, sandbox_1 } = policies;
+    let verifier = |policy: &NetworkPolicy| {
+        let verifier = Verifier::new(root.clone(), VerifierLimits::default());
+        Arc::new(verifier.with_debug_tds(policy.debug_tds))
+    };
+    let production = verifier(&forge_1);
+    let development = match forge_1.debug_tds == sandbox_1.debug_tds {
+        true => Arc::clone(&production),
+        false => verifier(&sandbox_1),
+    };
+    let judge = |policy: NetworkPolicy, verifier| {
+        let policy_id = hex::encode(policy_digest(&policy));
+        Arc::new(Judge { policy, policy_id, verifier })
+    };
+    [judge(forge_1, production), judge(sandbox_1, development)]
+}
+
+/// Names a policy by its content: two records with one name were judged alike.
+fn policy_digest(policy: &NetworkPolicy) -> Digest {
+    sha256(format!("{policy:?}").as_bytes())
+}
+
+/// A row of explanation for a code.
+fn row(code: AttestationCode, check: &str, hint: &str) -> Refusal {
+    Refusal::new(code.as_str(), check, hint)
+}
