@@ -10,3 +10,4 @@ pub mod policy;
 pub mod registry;
 pub mod routing;
 pub mod session;
+pub mod slots;

@@ -92,7 +92,9 @@ impl Session {
         let State::Active(_) = self.state else {
             return self.refuse(SessionRefusal::NotRegistered);
         };
-        self.emit(Event::Credits(credits.max_inflight.min(CREDITS_MAX)));
+        let granted = credits.max_inflight.min(CREDITS_MAX);
+        self.push(Command::SetCredits(granted));
+        self.emit(Event::Credits(granted));
     }
 
     pub(super) fn agent_drain(&mut self) {

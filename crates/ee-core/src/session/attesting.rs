@@ -299,6 +299,8 @@ impl Session {
             unreachable!("only an attesting session joins");
         };
         let next = now.after(self.entropy.shorten(self.policy.attest_interval));
+        let credits = attesting.claimant.registration.initial_credits();
+        self.push(Command::OpenTraffic { credits });
         self.state =
             State::Active(Box::new(Active::new(attesting.claimant, &self.policy, now, next, expires_at)));
         self.say(StatusState::Ok, "attested", Vec::new(), None);

@@ -20,6 +20,14 @@ pub enum Command {
     Challenge(Outgoing),
     /// Begin the inner TLS handshake (the control plane is the client).
     StartInnerTls,
+    /// The session is attested: let traffic in, with so many streams at most. Comes right before
+    /// the `Send` of `status ok attested`.
+    OpenTraffic {
+        /// Streams this tunnel may have open.
+        credits: u32,
+    },
+    /// The agent changed how many streams this tunnel may have open.
+    SetCredits(u32),
     /// Write a message.
     Send(Outgoing),
     /// Have evidence appraised; the verdict goes to `handle_verdict` with the request's nonce.

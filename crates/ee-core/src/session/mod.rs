@@ -21,6 +21,8 @@ mod registration;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+pub(crate) mod rig;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};

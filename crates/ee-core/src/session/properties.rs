@@ -1,0 +1,1 @@
+//! Any input in any order, against the session's invariants.

@@ -1,0 +1,147 @@
+//! Why an app is or is not served: every gate of every node, and the latest refused attempts.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use ee_core::{
+    attestation::Failure,
+    eligibility::{assess, detail},
+    policy::LivePolicy,
+    registry::{App, Node},
+    session::RefusedRegistration,
+};
+use ee_protocol::{
+    http::explain::{AppExplanation, GateExplanation, NodeExplanation, RefusedAttempt},
+    names::{AgentId, AppName},
+    time::Timestamp,
+};
+
+use crate::routes::{NodeEntry, Routes};
+
+/// Refused attempts kept for an app (EXPERIENCE 6).
+const REFUSED_PER_APP_MAX: usize = 32;
+/// Apps whose refused attempts are kept: strangers may claim any name, so names are bounded; past
+/// it the name that was refused longest ago is forgotten.
+const REFUSED_APPS_MAX: usize = 1_024;
+
+/// The latest refused attempts to join, by app. Written rarely, read by admins only: a mutex,
+/// held for a push or a copy.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<BTreeMap<AppName, Ring>>);
+
+#[derive(Debug)]
+struct Ring {
+    latest: Timestamp,
+    attempts: VecDeque<RefusedAttempt>,
+}
+
+impl Refusals {
+    /// Remembers an attempt.
+    pub fn record(&self, now: Timestamp, refused: &RefusedRegistration) {
+        let RefusedRegistration { registration, refusal } = refused;
+        let attempt = RefusedAttempt {
+            at: now.rfc3339_seconds(),
+            agent_id: registration.agent_id.to_string(),
+            repo: registration.repo.to_string(),
+            release_tag: registration.release_tag.to_string(),
+            network: registration.network.to_string(),
+            reason: refusal.reason(),
+            refusals: refusal.explain(),
+        };
+        tracing::info!(
+            event = "refused",
+            app = %registration.app_name,
+            agent = %registration.agent_id,
+            reason = attempt.reason,
+        );
+        self.push(now, registration.app_name.clone(), attempt);
+    }
+
+    /// Remembers that an attested node failed a later attestation.
+    pub fn record_failed(&self, now: Timestamp, app: &App, node: &Node, failure: &Failure) {
+        let attempt = RefusedAttempt {
+            at: now.rfc3339_seconds(),
+            agent_id: node.agent_id.to_string(),
+            repo: app.repo.to_string(),
+            release_tag: node.release_tag.to_string(),
+            network: node.network.to_string(),
+            reason: failure.reason(),
+            refusals: failure.refusals.clone(),
+        };
+        self.push(now, app.name.clone(), attempt);
+    }
+
+    /// The attempts on an app, newest first.
+    pub fn of(&self, app: &AppName) -> Vec<RefusedAttempt> {
+        let rings = self.lock();
+        rings.get(app).map(|ring| ring.attempts.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    fn push(&self, now: Timestamp, app: AppName, attempt: RefusedAttempt) {
+        let mut rings = self.lock();
+        if !rings.contains_key(&app) && rings.len() >= REFUSED_APPS_MAX {
+            let oldest = rings.iter().min_by_key(|(_, ring)| ring.latest);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                rings.remove(&oldest);
+            }
+        }
+        let ring = rings.entry(app).or_insert_with(|| Ring {
+            latest: now,
+            attempts: VecDeque::with_capacity(1),
+        });
+        ring.latest = now;
+        ring.attempts.push_front(attempt);
+        ring.attempts.truncate(REFUSED_PER_APP_MAX);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Ring>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Explains an app, or one agent's part in it; `None` if nothing is known of the name.
+pub fn explain<L>(
+    routes: &Routes<L>,
+    app: &AppName,
+    agent: Option<&AgentId>,
+    now: Timestamp,
+) -> Option<AppExplanation> {
+    let wanted = |id: &str| agent.is_none_or(|agent| agent.as_str() == id);
+    let refused = routes.refusals().of(app);
+    let entry = routes.app(app);
+    if entry.is_none() && refused.is_empty() {
+        return None;
+    }
+    let entries = entry.iter().flat_map(|entry| &entry.nodes);
+    Some(AppExplanation {
+        app_name: app.to_string(),
+        at: now.rfc3339_seconds(),
+        nodes: entries
+            .map(|entry| explain_node(entry, routes.policy(), now))
+            .filter(|node| wanted(&node.agent))
+            .collect(),
+        refused: refused.into_iter().filter(|attempt| wanted(&attempt.agent_id)).collect(),
+    })
+}
+
+fn explain_node(entry: &NodeEntry, policy: &LivePolicy, now: Timestamp) -> NodeExplanation {
+    let node = entry.current();
+    let assessment = assess(&node, policy, now);
+    NodeExplanation {
+        node: node.id.to_string(),
+        agent: node.agent_id.to_string(),
+        eligible: assessment.eligible().is_ok(),
+        tunnels: entry.tunnel_count() as u64,
+        gates: assessment
+            .gates()
+            .map(|(gate, code)| GateExplanation {
+                gate: gate.as_str().to_owned(),
+                ok: code.is_none(),
+                code: code.map(|code| code.to_string()),
+                detail: detail(gate, &node, policy),
+            })
+            .collect(),
+    }
+}
