@@ -158,6 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<AgentEvent> {
+        self.inboxes.driver().register(cx.waker());
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(event);
@@ -172,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
     /// Polls each part once; true when another turn would find work.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.served.poll(cx);
+        self.inboxes.release_due();
         self.poll_mux(cx);
         if let Some(text) = self.wire.poll_text(cx) {
             self.take_text(text);

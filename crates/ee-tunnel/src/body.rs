@@ -1,7 +1,6 @@
 //! Bodies that come through the tunnel: responses at the control plane, requests at the agent.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,22 +10,15 @@ use tokio::sync::oneshot;
 
 use crate::error::BodyError;
 use crate::handle::Inflight;
-use crate::inbox::{Inbox, Inboxes, SharedInbox, poll_frame};
+use crate::inbox::{Inboxes, SharedInbox, poll_frame};
 use crate::link::lock;
 
 /// A received body. Memory: at most the stream window. Dropping it early cancels the stream.
 struct Received(SharedInbox);
 
 impl Received {
-    /// What has arrived with the head is taken at once; a stream that ended so needs no sweeps.
     fn new(stream: RecvStream, inboxes: &Inboxes) -> Self {
-        let mut inbox = Inbox::new(stream);
-        let ended = inbox.drain();
-        let inbox = Arc::new(Mutex::new(inbox));
-        if !ended {
-            inboxes.add(&inbox);
-        }
-        Self(inbox)
+        Self(inboxes.open(stream))
     }
 
     fn is_finished(&self) -> bool {

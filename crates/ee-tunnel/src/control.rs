@@ -32,6 +32,8 @@ pub enum ControlEvent {
     Text(String),
     /// The inner TLS handshake ended.
     InnerTls(InnerTls),
+    /// The peer answered [`ControlTunnel::ping`].
+    Pong,
     /// No request is in flight and none will come: after `drain` or the agent's GOAWAY.
     Drained,
     /// The peer broke the rules. The owner may send a last text; the tunnel then closes.
@@ -99,6 +101,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         self.wire.set_text_limit(limit);
     }
 
+    /// Pings the peer now; `Pong` follows if it lives.
+    pub fn ping(&mut self) {
+        self.wire.ping();
+    }
+
     /// Starts the inner TLS handshake; ClientHello follows the texts queued so far.
     pub fn start_inner_tls(&mut self, tls: &InnerTlsClient) {
         if matches!(self.mux, Mux::Off) {
@@ -145,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<ControlEvent> {
-        self.shared.driver.register(cx.waker());
+        self.shared.inboxes.driver().register(cx.waker());
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(event);
@@ -163,9 +170,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
             self.uploads.push(upload);
         }
         self.uploads.poll(cx);
+        self.shared.inboxes.release_due();
         self.poll_mux(cx);
         if let Some(text) = self.wire.poll_text(cx) {
             self.take_text(text);
+        }
+        if self.wire.take_pong() {
+            self.events.push_back(ControlEvent::Pong);
         }
         self.wire.sweep(&self.shared.inboxes);
         match self.wire.poll_fate(cx) {

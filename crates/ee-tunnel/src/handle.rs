@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use futures_util::task::AtomicWaker;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
@@ -42,7 +41,6 @@ pub(crate) struct Shared {
     inflight: AtomicUsize,
     pub(crate) inboxes: Inboxes,
     uploads: Mutex<Vec<Job>>,
-    pub(crate) driver: AtomicWaker,
 }
 
 impl Shared {
@@ -54,7 +52,6 @@ impl Shared {
             inflight: AtomicUsize::new(0),
             inboxes: Inboxes::default(),
             uploads: Mutex::new(Vec::new()),
-            driver: AtomicWaker::new(),
         }
     }
 
@@ -95,7 +92,7 @@ impl Shared {
 
     fn push_upload(&self, job: Job) {
         lock(&self.uploads).push(job);
-        self.driver.wake();
+        self.inboxes.driver().wake();
     }
 }
 
@@ -118,7 +115,7 @@ impl Drop for Inflight {
         let before = self.0.inflight.fetch_sub(1, Ordering::Relaxed);
         if before == 1 && matches!(*lock(&self.0.session), Session::Closed) {
             // A draining driver waits for the last request.
-            self.0.driver.wake();
+            self.0.inboxes.driver().wake();
         }
     }
 }
@@ -185,7 +182,7 @@ impl TunnelHandle {
                 Session::Shut | Session::Closed => return Err(TunnelError::NotOpen),
                 Session::Idle { wanted } => {
                     *wanted = true;
-                    self.shared.driver.wake();
+                    self.shared.inboxes.driver().wake();
                 }
             }
             changed.await;

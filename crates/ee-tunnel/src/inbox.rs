@@ -8,20 +8,24 @@
 //! noticeably, and it moves what waits into the stream's inbox, small frames merged.
 //!
 //! The window is given back only when the next hop has dropped the bytes it was handed, so what
-//! an inbox holds is bounded by the stream window and a slow reader stops its sender.
+//! an inbox holds is bounded by the stream window and a slow reader stops its sender. That drop may
+//! happen inside h2's own lock (an app that echoes its request), so it only counts; the reader or
+//! the driver gives the counted bytes back.
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use crate::error::BodyError;
-use crate::limits::{MERGE_BELOW, MERGE_UP_TO, SWEEP_BYTES, SWEEP_BYTES_PER_STREAM};
+use crate::limits::{MERGE_BELOW, MERGE_UP_TO, RELEASE_BATCH, SWEEP_BYTES, SWEEP_BYTES_PER_STREAM};
 use crate::link::lock;
 
 /// The receiving half of one stream.
@@ -34,16 +38,18 @@ pub(crate) struct Inbox {
     end: Option<Result<Option<HeaderMap>, BodyError>>,
     /// The reader, if it waits for data.
     reader: Option<Waker>,
+    owed: Arc<Owed>,
 }
 
 impl Inbox {
-    pub(crate) fn new(stream: RecvStream) -> Self {
+    fn new(stream: RecvStream, owed: Owed) -> Self {
         Self {
             stream,
             chunks: VecDeque::new(),
             tail: BytesMut::new(),
             end: None,
             reader: None,
+            owed: Arc::new(owed),
         }
     }
 
@@ -156,6 +162,13 @@ impl Inbox {
         SizeHint::with_exact((queued + self.tail.len()) as u64)
     }
 
+    fn release_owed(&mut self) {
+        let count = self.owed.bytes.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            self.release(count);
+        }
+    }
+
     fn release(&mut self, count: usize) {
         // Fails only when the stream is gone, and its window with it.
         let _gone = self.stream.flow_control().release_capacity(count);
@@ -172,9 +185,10 @@ pub(crate) fn poll_frame(
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
     let mut guard = lock(inbox);
     guard.reader = None;
+    guard.release_owed();
     match guard.poll_chunk(cx) {
         Poll::Ready(Some(chunk)) => {
-            Poll::Ready(Some(Ok(Frame::data(hand_over(inbox, &mut guard, chunk)))))
+            Poll::Ready(Some(Ok(Frame::data(hand_over(&mut guard, chunk)))))
         }
         Poll::Ready(None) => Poll::Ready(match guard.end.replace(Ok(None)) {
             Some(Ok(Some(trailers))) => Some(Ok(Frame::trailers(trailers))),
@@ -189,21 +203,36 @@ pub(crate) fn poll_frame(
 }
 
 /// Once the stream has ended its sender has nothing left to be held back, so no hook is needed.
-fn hand_over(inbox: &SharedInbox, guard: &mut Inbox, chunk: Bytes) -> Bytes {
-    if guard.end.is_some() {
-        guard.release(chunk.len());
+fn hand_over(inbox: &mut Inbox, chunk: Bytes) -> Bytes {
+    if inbox.end.is_some() {
+        inbox.release(chunk.len());
         return chunk;
     }
     Bytes::from_owner(Held {
         chunk,
-        inbox: Arc::clone(inbox),
+        owed: Arc::clone(&inbox.owed),
     })
 }
 
-/// Bytes on their way through the next hop; dropping them gives the window back.
+/// Bytes that the next hop has dropped and that were not yet given back to the sender.
+struct Owed {
+    bytes: AtomicUsize,
+    inbox: Weak<Mutex<Inbox>>,
+    releases: Arc<Releases>,
+}
+
+/// Inboxes that owe enough to be served by the driver, for their reader may not come soon.
+#[derive(Default)]
+struct Releases {
+    due: Mutex<Vec<Weak<Mutex<Inbox>>>>,
+    driver: AtomicWaker,
+}
+
+/// Bytes on their way through the next hop. It must not own the inbox: dropped inside h2's lock,
+/// it would drop the stream there.
 struct Held {
     chunk: Bytes,
-    inbox: SharedInbox,
+    owed: Arc<Owed>,
 }
 
 impl AsRef<[u8]> for Held {
@@ -214,7 +243,14 @@ impl AsRef<[u8]> for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.inbox).release(self.chunk.len());
+        let before = self
+            .owed
+            .bytes
+            .fetch_add(self.chunk.len(), Ordering::Relaxed);
+        if before < RELEASE_BATCH && before + self.chunk.len() >= RELEASE_BATCH {
+            lock(&self.owed.releases.due).push(Weak::clone(&self.owed.inbox));
+            self.owed.releases.driver.wake();
+        }
     }
 }
 
@@ -222,16 +258,48 @@ impl Drop for Held {
 #[derive(Default)]
 pub(crate) struct Inboxes {
     open: Mutex<Vec<Weak<Mutex<Inbox>>>>,
+    releases: Arc<Releases>,
 }
 
 impl Inboxes {
-    pub(crate) fn add(&self, inbox: &SharedInbox) {
+    /// An inbox for a stream. What has arrived with the head is taken at once; a stream that
+    /// ended so needs no sweeps.
+    pub(crate) fn open(&self, stream: RecvStream) -> SharedInbox {
+        let inbox = Arc::new_cyclic(|inbox| {
+            let releases = Arc::clone(&self.releases);
+            let owed = Owed {
+                bytes: AtomicUsize::new(0),
+                inbox: Weak::clone(inbox),
+                releases,
+            };
+            Mutex::new(Inbox::new(stream, owed))
+        });
+        if !lock(&inbox).drain() {
+            self.add(&inbox);
+        }
+        inbox
+    }
+
+    fn add(&self, inbox: &SharedInbox) {
         let mut open = lock(&self.open);
         // Dead entries keep memory: make room before the vector grows.
         if open.len() == open.capacity() {
             open.retain(|entry| entry.strong_count() > 0);
         }
         open.push(Arc::downgrade(inbox));
+    }
+
+    /// Who is woken when bytes are to be given back, and when a handle has work.
+    pub(crate) fn driver(&self) -> &AtomicWaker {
+        &self.releases.driver
+    }
+
+    /// Gives back what slow readers' next hops have taken.
+    pub(crate) fn release_due(&self) {
+        let due = mem::take(&mut *lock(&self.releases.due));
+        for inbox in due.iter().filter_map(Weak::upgrade) {
+            lock(&inbox).release_owed();
+        }
     }
 
     fn sweep(&self) -> usize {

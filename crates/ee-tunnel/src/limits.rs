@@ -55,3 +55,6 @@ pub const MERGE_UP_TO: usize = FRAME_MAX as usize;
 pub const SWEEP_BYTES: u64 = 64 * 1024;
 /// Added to [`SWEEP_BYTES`] for each open stream, so that a sweep stays cheaper than reading.
 pub const SWEEP_BYTES_PER_STREAM: u64 = 1024;
+/// Bytes taken by the next hop after which the driver gives window back if the reader does not: a
+/// sixteenth of the stream window, so that waiting for the batch cannot stop a sender.
+pub const RELEASE_BATCH: usize = 64 * 1024;

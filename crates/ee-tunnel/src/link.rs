@@ -49,7 +49,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
         let mut total = 0;
         for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
             match socket.poll_write(cx, buf) {
-                Poll::Ready(Ok(count)) => total += count,
+                Poll::Ready(Ok(count)) => {
+                    total += count;
+                    // What the caller reads from the total is a prefix of all buffers.
+                    if count < buf.len() {
+                        break;
+                    }
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending if total == 0 => return Poll::Pending,
                 // What was taken is reported; the waker is set for the rest.

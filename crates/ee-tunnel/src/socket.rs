@@ -109,6 +109,9 @@ pub(crate) struct Socket<S> {
     outgoing_hint: usize,
     outgoing_texts: VecDeque<String>,
     ping_due: bool,
+    /// Somebody waits for a pong; set back when one has come.
+    pong_wanted: bool,
+    pong_seen: bool,
     close_due: Option<(u16, String)>,
     closing: bool,
 }
@@ -127,6 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             outgoing_hint: 0,
             outgoing_texts: VecDeque::new(),
             ping_due: false,
+            pong_wanted: false,
+            pong_seen: false,
             close_due: None,
             closing: false,
         };
@@ -174,6 +179,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Asks for a ping; false when the previous one has not even left, so the peer reads nothing.
     pub(crate) fn push_ping(&mut self) -> bool {
         !mem::replace(&mut self.ping_due, true)
+    }
+
+    /// Asks for a ping whose pong is reported by [`Self::take_pong`].
+    pub(crate) fn push_asked_ping(&mut self) {
+        self.ping_due = true;
+        self.pong_wanted = true;
+    }
+
+    pub(crate) fn take_pong(&mut self) -> bool {
+        mem::take(&mut self.pong_seen)
     }
 
     /// The close frame leaves after the queued texts; collected binary is dropped.
@@ -304,6 +319,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.take_text_message(message.into_payload().into());
         } else if message.is_ping() && self.pings.is_flood() {
             self.fail(End::Violation(Violation::PingFlood));
+        } else if message.is_pong() {
+            self.pong_seen |= mem::take(&mut self.pong_wanted);
         } else if let Some((code, reason)) = message.as_close() {
             let code = Some(u16::from(code)).filter(|code| *code != NO_STATUS);
             let closed = Closed {

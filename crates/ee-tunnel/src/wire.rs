@@ -69,6 +69,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         lock(&self.socket).push_text(text);
     }
 
+    pub(crate) fn ping(&self) {
+        lock(&self.socket).push_asked_ping();
+    }
+
+    pub(crate) fn take_pong(&self) -> bool {
+        lock(&self.socket).take_pong()
+    }
+
     pub(crate) fn violate(&self, violation: Violation) {
         lock(&self.socket).fail(End::Violation(violation));
     }
