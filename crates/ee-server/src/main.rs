@@ -13,7 +13,9 @@ use ee_protocol::settings::{EXIT_CONFIG, Problem, SecretRule, Setting, Sources};
 use ee_server::{
     Server, ServerOptions, StartError,
     config::{self, ConfigCommand, Settings, TABLE},
-    healthcheck, logging,
+    healthcheck,
+    http::openapi,
+    logging,
 };
 
 /// What to do.
@@ -26,6 +28,8 @@ enum Action {
     Config(ConfigCommand),
     /// Ask the server on this machine for /health; exit status 0 if it answers
     Healthcheck,
+    /// Print the description of the API (OpenAPI 3.1)
+    Openapi,
     /// Print the version
     Version,
 }
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         Action::Serve => serve(&sources),
         Action::Config(command) => answered(command.run(&sources)),
         Action::Healthcheck => check_health(&sources),
+        Action::Openapi => answered(Ok(format!("{:#}\n", openapi::document()))),
         Action::Version => {
             answered(Ok(format!("easyenclave-server {}\n", env!("CARGO_PKG_VERSION"))))
         }
@@ -50,7 +55,8 @@ fn main() -> ExitCode {
 fn command() -> Command {
     let flag = |row: &Setting| {
         let name = row.name;
-        let long = row.file_key().replace('_', "-");
+        // clap wants names that live as long as the program, and so do these.
+        let long: &'static str = row.file_key().replace('_', "-").leak();
         Arg::new(name).long(long).value_name(name).help(row.meaning).global(true)
     };
     let command = Command::new("easyenclave-server")

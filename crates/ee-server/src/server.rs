@@ -15,13 +15,13 @@ use ee_control::{
     resolve::Endpoints,
 };
 use ee_core::policy::LivePolicy;
-use ee_protocol::{http::health::TrustRootReport, settings::Problem};
+use ee_protocol::{http::health::TrustRootReport, names::Network, settings::Problem};
 use ee_store::Store;
 
 use crate::{
-    auth::{self, Auth},
+    auth::{self, Announce, Auth},
     clock::SystemClock,
-    config::{NetworkPolicies, Settings},
+    config::Settings,
     http,
     keys::{create_data_dir, tunnel_key},
     listener::Listener,
@@ -43,6 +43,8 @@ pub struct ServerOptions {
     pub clock: Arc<dyn Clock>,
     /// Where GitHub may redirect a download of an asset to.
     pub asset_hosts: AssetHosts,
+    /// Where a bootstrap token goes.
+    pub announce: Announce,
 }
 
 impl ServerOptions {
@@ -52,6 +54,7 @@ impl ServerOptions {
             trust_root,
             clock: Arc::new(SystemClock),
             asset_hosts: AssetHosts::GithubUserContent,
+            announce: Announce::Terminal,
         }
     }
 }
@@ -92,7 +95,7 @@ impl Server {
         let api = bind(settings.control_bind, acceptor(Alpn::Http1)?, "EE_CONTROL_PORT")?;
         let proxy = bind(settings.proxy_bind, acceptor(Alpn::Http2AndHttp1)?, "EE_PROXY_PORT")?;
         let (api_addr, proxy_addr) = (api.address(), proxy.address());
-        let auth = open_auth(&settings, &store, options.clock.as_ref()).await?;
+        let auth = open_auth(&settings, &store, &options).await?;
         let tasks = Tasks::default();
         let state = assemble(settings, options, store, auth, &tasks).await?;
         let router = http::router(&state);
@@ -137,9 +140,7 @@ async fn assemble(
     tasks: &Tasks,
 ) -> Result<AppState, StartError> {
     let tunnel_key = tunnel_key(&settings.data_dir)?;
-    let policies = NetworkPolicies::from_tables(&settings.networks)
-        .map_err(|mut problems| StartError::Config(problems.remove(0)))?;
-    let policy = Arc::new(live_policy(&settings, &policies, tunnel_key.spki_sha256()));
+    let policy = Arc::new(live_policy(&settings, tunnel_key.spki_sha256()));
     let clock = Arc::clone(&options.clock);
     let opened = plane::open(store.clone(), Arc::clone(&policy), Arc::clone(&clock)).await;
     let (handle, plane) = opened.context("reading apps and nodes from the store")?;
@@ -148,9 +149,9 @@ async fn assemble(
             name: options.trust_root.name().to_owned(),
             sha256: hex::encode(options.trust_root.digest()),
         },
-        loosened: policies.loosened(),
+        loosened: settings.networks.loosened(),
     };
-    let attestor = attestor(&settings, options, &store, policies, tasks).await?;
+    let attestor = attestor(&settings, options, &store, tasks).await?;
     let state = AppState::new(Inner {
         endpoints: endpoints(&settings),
         settings,
@@ -180,7 +181,7 @@ fn bind(
 async fn open_auth(
     settings: &Settings,
     store: &Store,
-    clock: &dyn Clock,
+    options: &ServerOptions,
 ) -> Result<Auth, StartError> {
     let stored = store.auth().await.context("reading credentials from the store")?;
     let auth = Auth::new(settings, stored.admin_hash);
@@ -194,16 +195,13 @@ async fn open_auth(
             message: "needed, because EE_REQUIRE_AUTH_CONFIGURED is true".to_owned(),
         }));
     }
-    let token = auth.open_bootstrap(store, clock.now()).await?;
-    auth::announce(&token, &settings.data_dir, &settings.public_url.to_string())?;
+    let token = auth.open_bootstrap(store, options.clock.now()).await?;
+    let public_url = settings.public_url.to_string();
+    auth::announce(&token, options.announce, &settings.data_dir, &public_url)?;
     Ok(auth)
 }
 
-fn live_policy(
-    settings: &Settings,
-    policies: &NetworkPolicies,
-    control_key: [u8; 32],
-) -> LivePolicy {
+fn live_policy(settings: &Settings, control_key: [u8; 32]) -> LivePolicy {
     let deadline_s = u32::try_from(settings.attest_deadline.as_secs());
     LivePolicy {
         attest_interval: settings.attest_interval,
@@ -211,8 +209,8 @@ fn live_policy(
         health_timeout: settings.health_timeout,
         registration_ttl: settings.registration_ttl,
         registration_warn: settings.registration_warn,
-        forge1: policies.rules(ee_protocol::names::Network::Forge1),
-        sandbox1: policies.rules(ee_protocol::names::Network::Sandbox1),
+        forge1: settings.networks.rules(Network::Forge1),
+        sandbox1: settings.networks.rules(Network::Sandbox1),
         control_key,
     }
 }
@@ -229,7 +227,6 @@ async fn attestor(
     settings: &Settings,
     options: ServerOptions,
     store: &Store,
-    policies: NetworkPolicies,
     tasks: &Tasks,
 ) -> anyhow::Result<Arc<Attestor>> {
     let client = upstream::client()?;
@@ -254,7 +251,7 @@ async fn attestor(
         releases,
         collateral,
         root: options.trust_root,
-        policies: policies.attestation(),
+        policies: settings.networks.attestation(),
         collateral_dir: Some(settings.data_dir.join("collateral")),
         seed: crate::entropy::seed(),
     };

@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use ee_control::{
     attestation::Attestor, plane::PlaneHandle, ports::Clock, resolve::Endpoints,
 };
-use ee_core::{policy::LivePolicy, slots::PendingSessions};
+use ee_core::policy::LivePolicy;
 use ee_protocol::{http::health::TrustRootReport, time::Timestamp};
 use ee_store::Store;
 use ee_tunnel::keys::TunnelKey;

@@ -36,17 +36,31 @@ impl Bootstrap {
     }
 }
 
-/// Hands the token to the operator: on the terminal if there is one, else in a private file whose
-/// path is logged. The token itself never enters the log.
-pub fn announce(token: &str, data_dir: &Path, public_url: &str) -> anyhow::Result<()> {
-    let use_it = format!("curl -X POST -H 'Authorization: Bearer …' {public_url}/v1/auth/bootstrap");
-    if std::io::stderr().is_terminal() {
-        eprintln!("bootstrap token, good once within 24 h: {token}\n  {use_it}");
+/// Where the token goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announce {
+    /// To the terminal if there is one, else to the file.
+    Terminal,
+    /// To the file, for programs that run the server in process.
+    File,
+}
+
+/// Hands the token to the operator. In the file's case its path is logged; the token itself never
+/// enters the log.
+pub fn announce(
+    token: &str,
+    to: Announce,
+    data_dir: &Path,
+    public_url: &str,
+) -> anyhow::Result<()> {
+    let next = format!("curl -X POST -H 'Authorization: Bearer …' {public_url}/v1/auth/bootstrap");
+    if to == Announce::Terminal && std::io::stderr().is_terminal() {
+        eprintln!("bootstrap token, good once within 24 h: {token}\n  {next}");
         return Ok(());
     }
     let path = data_dir.join(BOOTSTRAP_FILE);
     write_private(&path, format!("{token}\n").as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    tracing::warn!(event = "bootstrap_token_written", path = %path.display(), next = use_it);
+    tracing::warn!(event = "bootstrap_token_written", path = %path.display(), next);
     Ok(())
 }

@@ -21,7 +21,7 @@ use ee_store::Store;
 use http::{HeaderMap, HeaderValue, header};
 
 pub use self::{
-    bootstrap::{BOOTSTRAP_FILE, announce},
+    bootstrap::{Announce, BOOTSTRAP_FILE, announce},
     roles::{Role, Scope},
     token::Digest,
 };

@@ -61,7 +61,7 @@ pub fn reference() -> String {
         ("Agent: easyenclave-agent", AGENT_TABLE),
         ("Command line: easyenclave", CLIENT_TABLE),
     ]));
-    page.push_str(super::policy::REFERENCE);
+    page.push_str(&super::policy::reference());
     page
 }
 

@@ -88,8 +88,8 @@ pub struct Settings {
     pub log: String,
     /// Log format.
     pub log_format: LogFormat,
-    /// Network policies as the file writes them.
-    pub networks: NetworkTables,
+    /// Policies of the networks.
+    pub networks: NetworkPolicies,
 }
 
 /// Settings with everything `config show` and the start-up warnings need.
@@ -113,18 +113,27 @@ pub fn load(sources: &Sources, rule: SecretRule) -> Result<Loaded, Vec<Problem>>
     let config_path = [&sources.flags, &sources.env]
         .into_iter()
         .find_map(|layer| layer.get("EE_CONFIG").filter(|path| !path.is_empty()));
+    let mut problems = Vec::new();
     let file = match config_path {
-        Some(path) => file::read(path.as_ref())?,
+        Some(path) => file::read(path.as_ref()).unwrap_or_else(|mut found| {
+            problems.append(&mut found);
+            ConfigFile::default()
+        }),
         None => ConfigFile::default(),
     };
     if config_path.is_some() {
         sources.file = Some(file.layer);
     }
+    let networks = NetworkPolicies::from_tables(&file.networks).unwrap_or_else(|mut found| {
+        problems.append(&mut found);
+        NetworkPolicies::default()
+    });
     let mut reader = Reader::new(TABLE, &sources, &known_elsewhere(), rule);
-    let settings = read_settings(&mut reader, &sources, file.networks);
+    let settings = read_settings(&mut reader, &sources, networks);
+    problems.extend_from_slice(reader.problems());
     match settings {
-        Some(settings) if reader.problems().is_empty() => Ok(Loaded { settings, reader }),
-        Some(_) | None => Err(reader.problems().to_vec()),
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, reader }),
+        Some(_) | None => Err(problems),
     }
 }
 
@@ -137,7 +146,7 @@ fn known_elsewhere() -> Vec<&'static str> {
 fn read_settings(
     reader: &mut Reader,
     sources: &Sources,
-    networks: NetworkTables,
+    networks: NetworkPolicies,
 ) -> Option<Settings> {
     let control_bind = bind(reader, "EE_CONTROL_BIND", "EE_CONTROL_PORT");
     let proxy_bind = bind(reader, "EE_PROXY_BIND", "EE_PROXY_PORT");

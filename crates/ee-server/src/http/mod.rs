@@ -12,6 +12,7 @@ pub mod envelope;
 mod errors;
 mod health;
 pub mod host;
+pub mod openapi;
 mod proxy;
 mod resolve;
 pub mod routes;

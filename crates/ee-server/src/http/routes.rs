@@ -10,7 +10,7 @@ use axum::{
 use ee_protocol::problem::{Problem, ProblemCode};
 use http::Method;
 
-use super::{answer::ApiError, apps, authz, bootstrap, envelope, errors, health, proxy, resolve};
+use super::{answer::ApiError, apps, authz, bootstrap, envelope, errors, health, openapi, proxy, resolve};
 use crate::{auth::Scope, config::ProxyApi, http::ClientIp, state::AppState};
 
 /// Who may call a route.
@@ -34,42 +34,58 @@ pub struct Route {
     pub path: &'static str,
     /// Who may call it.
     pub access: Access,
+    /// What it is for, in a line.
+    pub summary: &'static str,
     handler: fn() -> MethodRouter<AppState>,
 }
 
-const fn public(path: &'static str, handler: fn() -> MethodRouter<AppState>) -> Route {
-    Route { method: Method::GET, path, access: Access::Public, handler }
+type Handler = fn() -> MethodRouter<AppState>;
+
+const fn public(path: &'static str, summary: &'static str, handler: Handler) -> Route {
+    Route { method: Method::GET, path, access: Access::Public, summary, handler }
 }
 
-const fn reading(path: &'static str, handler: fn() -> MethodRouter<AppState>) -> Route {
-    Route { method: Method::GET, path, access: Access::Scope(Scope::AppsRead), handler }
+const fn reading(path: &'static str, summary: &'static str, handler: Handler) -> Route {
+    let access = Access::Scope(Scope::AppsRead);
+    Route { method: Method::GET, path, access, summary, handler }
 }
 
 /// The routes.
 pub const ROUTES: &[Route] = &[
-    public("/health", || get(health::health_read)),
-    public("/livez", || get(health::live_read)),
-    public("/readyz", || get(health::ready_read)),
-    public("/v1/version", || get(health::version_read)),
-    public("/errors/{code}", || get(errors::error_read)),
-    public("/v1/tunnel", || get(crate::tunnel::tunnel_open)),
-    public("/v1/resolve/{app}", || get(resolve::app_resolve)),
-    public("/v1/authz", || get(authz::host_authorize)),
-    public("/v1/authz/{app}", || get(authz::app_authorize)),
-    public("/v1/tls-check", || get(authz::domain_check)),
-    reading("/v1/apps", || get(apps::app_list)),
-    reading("/v1/apps/{app}", || get(apps::app_read)),
-    reading("/v1/apps/{app}/explain", || get(apps::app_explain)),
+    public("/health", "Service health", || get(health::health_read)),
+    public("/livez", "The process runs", || get(health::live_read)),
+    public("/readyz", "The process takes requests", || get(health::ready_read)),
+    public("/openapi.json", "This description", || get(openapi::openapi_read)),
+    public("/errors/{code}", "What a problem's code means", || get(errors::error_read)),
+    public("/v1/version", "Name and version", || get(health::version_read)),
+    public("/v1/tunnel", "WebSocket for agents", || get(crate::tunnel::tunnel_open)),
+    public("/v1/resolve/{app}", "May traffic go to this app, and where to", || {
+        get(resolve::app_resolve)
+    }),
+    public("/v1/authz", "Forward-auth for reverse proxies, app by X-Forwarded-Host", || {
+        get(authz::host_authorize)
+    }),
+    public("/v1/authz/{app}", "Forward-auth for reverse proxies", || get(authz::app_authorize)),
+    public("/v1/tls-check", "Whether a certificate may be issued for a domain", || {
+        get(authz::domain_check)
+    }),
+    reading("/v1/apps", "All apps by name", || get(apps::app_list)),
+    reading("/v1/apps/{app}", "One app", || get(apps::app_read)),
+    reading("/v1/apps/{app}/explain", "Why an app is or is not served", || {
+        get(apps::app_explain)
+    }),
     Route {
         method: Method::POST,
         path: "/v1/proxy/{app}",
         access: Access::ProxyApi,
+        summary: "Send one request to an app",
         handler: || post(proxy::app_proxy),
     },
     Route {
         method: Method::POST,
         path: "/v1/auth/bootstrap",
         access: Access::Bootstrap,
+        summary: "Spend the bootstrap token for the first admin token",
         handler: || post(bootstrap::bootstrap_spend),
     },
 ];

@@ -11,6 +11,6 @@ mod pccs;
 pub use self::{
     allowlist_dir::AllowlistDir,
     client::{HttpClient, client},
-    github::{AssetHosts, GithubSource},
+    github::{AssetHosts, GithubSource, sha256},
     pccs::PccsSource,
 };

@@ -5,13 +5,14 @@
 //! where `<key>` is `tcb-info-<fmspc>`, `qe-identity`, `pck-crl-platform`, `pck-crl-processor`
 //! or `root-crl`.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::UNIX_EPOCH};
 
 use bytes::Bytes;
 use ee_control::ports::{CollateralError, CollateralKey, CollateralSource, FetchedItem};
+use ee_protocol::time::Timestamp;
 use futures_util::{FutureExt, future::BoxFuture};
 use percent_encoding::percent_decode_str;
-use reqwest::StatusCode;
+use reqwest::{StatusCode, header::DATE};
 use tokio::sync::Semaphore;
 
 use super::client::{BodyFailure, FETCH_TIMEOUT, HttpClient, bounded_body, error_text};
@@ -77,6 +78,10 @@ impl PccsSource {
             let text = response.headers().get(name)?.to_str().ok()?;
             Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
         });
+        let date = base
+            .starts_with("https://")
+            .then(|| date(&response))
+            .flatten();
         let body =
             bounded_body(response, ITEM_MAX_BYTES)
                 .await
@@ -87,6 +92,7 @@ impl PccsSource {
         Ok(FetchedItem {
             body,
             issuer_chain_pem: chain,
+            date,
         })
     }
 }
@@ -149,6 +155,17 @@ fn place(base: &str, key: &CollateralKey) -> (String, Option<&'static str>) {
     }
 }
 
+/// The answer's own date, in whole seconds.
+fn date(response: &reqwest::Response) -> Option<Timestamp> {
+    let text = response.headers().get(DATE)?.to_str().ok()?;
+    let since_epoch = httpdate::parse_http_date(text)
+        .ok()?
+        .duration_since(UNIX_EPOCH)
+        .ok()?;
+    let seconds = i64::try_from(since_epoch.as_secs()).ok()?;
+    Some(Timestamp::from_unix_seconds(seconds))
+}
+
 fn read_directory(
     directory: &std::path::Path,
     key: &CollateralKey,
@@ -166,6 +183,7 @@ fn read_directory(
     Ok(FetchedItem {
         body: Bytes::from(body),
         issuer_chain_pem: chain,
+        date: None,
     })
 }
 

@@ -1,0 +1,8 @@
+//! The HTTP API of a whole server on loopback, as clients meet it.
+
+mod authorisation;
+mod bootstrap;
+mod conventions;
+mod forward_auth;
+mod lifecycle;
+mod running;
