@@ -18,6 +18,7 @@ mod der;
 pub mod event_log;
 pub mod evidence;
 pub mod explain;
+mod pck;
 mod pem;
 pub mod platform;
 pub mod policy;

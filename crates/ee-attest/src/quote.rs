@@ -12,7 +12,8 @@ use ee_protocol::{
     report_data::{Digest, ReportData, sha256},
 };
 
-use crate::{attributes::TdAttributes, der::Certificate, pem, registers::Registers};
+pub use crate::pck::PckCa;
+use crate::{attributes::TdAttributes, pck, registers::Registers};
 
 /// Bytes of a quote without its padding (ATTESTATION 11): real ones are below 5 300.
 pub const QUOTE_USED_BYTES_MAX: usize = 16 * 1024;
@@ -41,25 +42,6 @@ pub enum DebugTds {
     Refused,
     /// A development network that sets `allow_debug`.
     Allowed,
-}
-
-/// The authority that issued a platform's PCK certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PckCa {
-    /// Machines with several packages.
-    Platform,
-    /// Machines with one package.
-    Processor,
-}
-
-impl PckCa {
-    /// The word of the PCS query `ca=`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Platform => "platform",
-            Self::Processor => "processor",
-        }
-    }
 }
 
 /// Offsets into the canonical bytes (ATTESTATION 3, "Layout").
@@ -96,7 +78,7 @@ impl ParsedQuote {
         let used = canonical(bytes, body_end)?;
         let registers = read_registers(bytes, shift, body_end);
         check_attributes(&registers, debug_tds)?;
-        let leaf = leaf(&bytes[layout.chain..used])?;
+        let leaf = pck::leaf(&bytes[layout.chain..used])?;
         Ok(Self {
             evidence_digest: sha256(&bytes[..layout.end]),
             bytes: bytes[..used].to_vec(),
@@ -205,7 +187,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("a slice of N bytes")
 }
 
-fn malformed(actual: impl Into<String>) -> Failure {
+pub(crate) fn malformed(actual: impl Into<String>) -> Failure {
     refused(
         Code::QuoteMalformed,
         "a complete TDX quote",
@@ -214,7 +196,7 @@ fn malformed(actual: impl Into<String>) -> Failure {
     )
 }
 
-fn unsupported(expected: &str, actual: impl Into<String>) -> Failure {
+pub(crate) fn unsupported(expected: &str, actual: impl Into<String>) -> Failure {
     refused(
         Code::QuoteUnsupported,
         expected,
@@ -383,27 +365,4 @@ fn check_attributes(registers: &Registers, debug_tds: DebugTds) -> Result<(), Fa
         ));
     }
     Ok(())
-}
-
-/// Platform family and authority of the PCK certificate, unverified.
-fn leaf(chain: &[u8]) -> Result<([u8; 6], PckCa), Failure> {
-    let no_chain = || malformed("a PCK chain that cannot be read");
-    let blocks = pem::blocks(chain).ok_or_else(no_chain)?;
-    let der = pem::decode(blocks[0]).ok_or_else(no_chain)?;
-    let certificate = Certificate::read(&der).ok_or_else(no_chain)?;
-    let fmspc = certificate.fmspc().ok_or_else(no_chain)?;
-    let issued_by = |word: &[u8]| {
-        certificate
-            .issuer
-            .windows(word.len())
-            .any(|part| part == word)
-    };
-    match (issued_by(b"Platform"), issued_by(b"Processor")) {
-        (true, false) => Ok((fmspc, PckCa::Platform)),
-        (false, true) => Ok((fmspc, PckCa::Processor)),
-        (true, true) | (false, false) => Err(unsupported(
-            "a PCK certificate of Intel's Platform or Processor CA",
-            "another CA",
-        )),
-    }
 }
