@@ -335,3 +335,6 @@ fn policy_detail(node: &Node, policy: &LivePolicy) -> String {
     let least = rules.least_binding.as_str();
     format!("{}: {demanded}, binding at least {least}; node: {seen}", node.network)
 }
+
+#[cfg(test)]
+mod tests;

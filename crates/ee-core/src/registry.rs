@@ -19,6 +19,8 @@ use crate::{
 };
 
 mod admission;
+#[cfg(test)]
+mod tests;
 
 pub use admission::{Decision, Grant, TUNNELS_PER_NODE_MAX};
 

@@ -1,0 +1,174 @@
+//! Picking among tunnels: credits, fairness, closing gates.
+
+use std::sync::Arc;
+
+use ee_protocol::{
+    names::{AgentId, AppName, Network, NodeId, ReleaseTag},
+    time::Timestamp,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    attestation::BindingStrength,
+    eligibility::assess,
+    registry::{AttestationState, Node, Passed, Presence},
+    session::{
+        HealthWord,
+        rig::{policy, seconds, start},
+    },
+};
+
+fn node(id: &str) -> Node {
+    let passed =
+        Passed { at: start(), sealed: true, binding: BindingStrength::Channel, result: None };
+    Node {
+        id: NodeId::parse(id).unwrap(),
+        app: AppName::parse("myapp").unwrap(),
+        agent_id: AgentId::parse(id).unwrap(),
+        release_tag: ReleaseTag::parse("v1").unwrap(),
+        network: Network::Forge1,
+        registered_at: start(),
+        expires_at: start().after(seconds(86_400)),
+        attestation: AttestationState::Valid(passed),
+        health: Some(HealthWord::Pass),
+        last_health_at: Some(start()),
+        presence: Presence::Registered,
+        banned: false,
+    }
+}
+
+/// A pool of nodes with one tunnel each, and their cells.
+fn pool(credits: &[u32]) -> (Pool<usize>, Vec<Arc<NodeCell>>) {
+    let (policy, mut cells) = (policy(), Vec::new());
+    let slots: Vec<Slot<usize>> = credits
+        .iter()
+        .enumerate()
+        .map(|(at, credits)| {
+            let node = node(&format!("n{at}"));
+            let eligible = assess(&node, &policy, start()).eligible().expect("eligible");
+            let cell = Arc::new(NodeCell::closed());
+            cell.open(&eligible);
+            cells.push(Arc::clone(&cell));
+            let tunnel = Arc::new(TunnelCell::new(*credits));
+            Slot::new(&eligible, cell, TunnelId(at as u64), tunnel, at)
+        })
+        .collect();
+    (slots.into_iter().collect(), cells)
+}
+
+fn picked(pool: &Pool<usize>, now: Timestamp, draw: u64) -> Result<Lease<usize>, PickError> {
+    pool.pick(now, draw)
+}
+
+#[test]
+fn empty_pool_has_no_tunnel() {
+    let (pool, _) = pool(&[]);
+    assert_eq!(picked(&pool, start(), 7).unwrap_err(), PickError::NoTunnel);
+    assert!(pool.peek(start()).is_none());
+}
+
+#[test]
+fn a_request_holds_a_credit_until_its_lease_is_dropped() {
+    let (pool, _) = pool(&[1]);
+    let lease = picked(&pool, start(), 0).expect("a free credit");
+    assert_eq!(picked(&pool, start(), 0).unwrap_err(), PickError::NoCredit);
+    drop(lease);
+    assert!(picked(&pool, start(), 0).is_ok());
+}
+
+#[test]
+fn closing_gate_acts_at_once() {
+    let (pool, cells) = pool(&[8, 8]);
+    cells[0].close();
+    for draw in 0..200_u64 {
+        let lease = picked(&pool, start(), draw.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
+        assert_eq!(*lease.link(), 1);
+    }
+    cells[1].close();
+    assert_eq!(picked(&pool, start(), 0).unwrap_err(), PickError::NoTunnel);
+}
+
+#[test]
+fn a_stuck_writer_fails_closed() {
+    let (pool, _) = pool(&[8]);
+    let end = start().after(policy().health_timeout);
+    assert!(picked(&pool, end.before(seconds(1)), 0).is_ok());
+    assert_eq!(picked(&pool, end, 0).unwrap_err(), PickError::NoTunnel);
+}
+
+#[test]
+fn of_two_draws_the_less_loaded_serves() {
+    let (pool, _) = pool(&[10, 10]);
+    let draws_both = 0x0000_0000_ffff_ffff;
+    let first = picked(&pool, start(), draws_both).unwrap();
+    let second = picked(&pool, start(), draws_both).unwrap();
+    assert_ne!(first.link(), second.link());
+}
+
+#[test]
+fn a_full_pool_of_many_is_used_to_its_last_credit() {
+    let (pool, _) = pool(&[3, 1, 2, 0]);
+    let leases: Vec<_> = (0..6_u64)
+        .map(|draw| picked(&pool, start(), draw.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap())
+        .collect();
+    assert_eq!(picked(&pool, start(), 1).unwrap_err(), PickError::NoCredit);
+    assert_eq!(leases.len(), 6);
+}
+
+#[test]
+fn regranting_less_than_is_in_flight_only_stops_new_requests() {
+    let (pool, _) = pool(&[4]);
+    let leases: Vec<_> = (0..3).map(|_| picked(&pool, start(), 0).unwrap()).collect();
+    let cell = leases[0].cell();
+    cell.grant(2);
+    assert_eq!(picked(&pool, start(), 0).unwrap_err(), PickError::NoCredit);
+    assert_eq!(cell.inflight(), 3);
+}
+
+#[test]
+fn threads_never_take_more_than_the_credits() {
+    let (pool, _) = pool(&[5, 7]);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for round in 0..5_000_u64 {
+                    let draw = (thread << 48 | round).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    let lease = picked(pool, start(), draw).expect("12 credits for 4 threads");
+                    assert!(lease.cell().inflight() <= lease.cell().credits());
+                }
+            });
+        }
+    });
+    assert!(pool.slots().all(|slot| slot.cell().inflight() == 0));
+}
+
+proptest! {
+    /// Against the plain model: a pick succeeds exactly if some slot has room, takes one credit
+    /// of a slot that had room, and no slot ever exceeds its credits.
+    #[test]
+    fn pick_agrees_with_the_plain_model(
+        credits in proptest::collection::vec(0_u32..4, 1..12),
+        draws in proptest::collection::vec(any::<u64>(), 1..40),
+    ) {
+        let (pool, _) = pool(&credits);
+        let mut model = credits.clone();
+        let mut leases = Vec::new();
+        for draw in draws {
+            match picked(&pool, start(), draw) {
+                Ok(lease) => {
+                    prop_assert!(model[*lease.link()] > 0);
+                    model[*lease.link()] -= 1;
+                    leases.push(lease);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, PickError::NoCredit);
+                    prop_assert!(model.iter().all(|left| *left == 0));
+                    leases.clear();
+                    model.clone_from(&credits);
+                }
+            }
+        }
+    }
+}
