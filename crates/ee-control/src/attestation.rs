@@ -55,7 +55,10 @@ pub struct NetworkPolicies {
 impl Default for NetworkPolicies {
     /// The documents' defaults (ATTESTATION 4).
     fn default() -> Self {
-        Self { forge_1: NetworkPolicy::forge_1(), sandbox_1: NetworkPolicy::sandbox_1() }
+        Self {
+            forge_1: NetworkPolicy::forge_1(),
+            sandbox_1: NetworkPolicy::sandbox_1(),
+        }
     }
 }
 
@@ -115,7 +118,15 @@ impl Attestor {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open(parts: AttestorParts) -> Result<Arc<Self>, StoreError> {
-        let AttestorParts { store, clock, offload, releases, collateral, root, .. } = parts;
+        let AttestorParts {
+            store,
+            clock,
+            offload,
+            releases,
+            collateral,
+            root,
+            ..
+        } = parts;
         let [forge_1, sandbox_1] = judges(&root, parts.policies);
         let time = Arc::new(TrustedTime::open(Arc::clone(&clock), store.clone()).await?);
         let collateral = CollateralService::open(CollateralParts {
@@ -123,13 +134,24 @@ impl Attestor {
             time: Arc::clone(&time),
             offload: Arc::clone(&offload),
             source: collateral,
-            verifiers: vec![Arc::clone(&forge_1.verifier), Arc::clone(&sandbox_1.verifier)],
+            verifiers: vec![
+                Arc::clone(&forge_1.verifier),
+                Arc::clone(&sandbox_1.verifier),
+            ],
             directory: parts.collateral_dir,
             seed: parts.seed,
         })
         .await?;
         let references = ReferenceValues::open(store.clone(), clock, releases).await?;
-        let attestor = Self { store, offload, time, references, collateral, forge_1, sandbox_1 };
+        let attestor = Self {
+            store,
+            offload,
+            time,
+            references,
+            collateral,
+            forge_1,
+            sandbox_1,
+        };
         Ok(Arc::new(attestor))
     }
 
@@ -206,12 +228,15 @@ impl Attestor {
         };
         let opened = {
             let (request, judge) = (Arc::clone(request), Arc::clone(judge));
-            self.pool(move || stages::open(&request, &judge.policy)).await?
+            self.pool(move || stages::open(&request, &judge.policy))
+                .await?
         };
         let opened = Arc::new(opened);
         trail.body_digest = hex::encode(opened.quote.evidence_digest());
         let now = self.time.now()?;
-        let pinned = self.known_reference(&release, request, &opened, judge, now).await?;
+        let pinned = self
+            .known_reference(&release, request, &opened, judge, now)
+            .await?;
         let verified = self.platform(&opened, judge, now, trail).await?;
         let reference = match pinned {
             Some(pinned) => pinned,
@@ -223,7 +248,17 @@ impl Attestor {
         };
         trail.allowlist_digest = hex::encode(reference.allowlist.digest());
         let facts = self.facts(&verified, now).await?;
-        self.finish(Finished { opened, verified, reference, facts, now }, judge).await
+        self.finish(
+            Finished {
+                opened,
+                verified,
+                reference,
+                facts,
+                now,
+            },
+            judge,
+        )
+        .await
     }
 
     /// Stages 5 and 6, if the release is known.
@@ -236,7 +271,11 @@ impl Attestor {
         now: Timestamp,
     ) -> Result<Option<PinnedRelease>, Failure> {
         use crate::reference_values::Lookup;
-        match self.references.lookup(release, request.attested_before).await {
+        match self
+            .references
+            .lookup(release, request.attested_before)
+            .await
+        {
             Lookup::Refused(failure) => Err(failure),
             Lookup::Unpinned => Ok(None),
             Lookup::Pinned(pinned) => {
@@ -257,14 +296,16 @@ impl Attestor {
         let (fmspc, ca) = (opened.quote.fmspc(), opened.quote.ca());
         if !self.collateral.knows(fmspc) {
             let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
-            self.pool(move || judge.verifier.chain_ends_at_root(&opened.quote, now)).await?;
+            self.pool(move || judge.verifier.chain_ends_at_root(&opened.quote, now))
+                .await?;
         }
         let mirror = opened.evidence.collateral.as_ref();
         let bundle = self.collateral.bundle(fmspc, ca, mirror).await?;
         trail.generation = hex::encode(bundle.digest());
         let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
-        let verified =
-            self.pool(move || judge.verifier.platform(&opened.quote, &bundle, now)).await?;
+        let verified = self
+            .pool(move || judge.verifier.platform(&opened.quote, &bundle, now))
+            .await?;
         Ok(Arc::new(verified))
     }
 
@@ -277,7 +318,10 @@ impl Attestor {
         let out_of_date_since = match verified.tcb_status() {
             TcbStatus::OutOfDate | TcbStatus::OutOfDateConfigurationNeeded => {
                 let level = verified.level_id().to_owned();
-                let first = self.store.tcb_first_seen(verified.fmspc(), level, now).await;
+                let first = self
+                    .store
+                    .tcb_first_seen(verified.fmspc(), level, now)
+                    .await;
                 Some(first.map_err(|error| record::unavailable(&error.to_string()))?)
             }
             TcbStatus::UpToDate
@@ -289,7 +333,11 @@ impl Attestor {
             | TcbStatus::Revoked => None,
         };
         let newest_evaluation = self.collateral.newest_evaluation();
-        Ok(PolicyFacts { out_of_date_since, newest_evaluation, platform: None })
+        Ok(PolicyFacts {
+            out_of_date_since,
+            newest_evaluation,
+            platform: None,
+        })
     }
 
     /// Stages 9 to 11; a register that matches another release of the repository says so.
@@ -331,7 +379,11 @@ fn judges(root: &TrustRoot, policies: NetworkPolicies) -> [Arc<Judge>; 2] {
     };
     let judge = |policy: NetworkPolicy, verifier| {
         let policy_id = hex::encode(policy_digest(&policy));
-        Arc::new(Judge { policy, policy_id, verifier })
+        Arc::new(Judge {
+            policy,
+            policy_id,
+            verifier,
+        })
     };
     [judge(forge_1, production), judge(sandbox_1, development)]
 }

@@ -102,9 +102,16 @@ struct State {
 impl CollateralService {
     /// Starts from the marks in the store and the items on disk; asks no endpoint.
     pub(crate) async fn open(parts: CollateralParts) -> Result<Self, StoreError> {
-        assert!(!parts.verifiers.is_empty(), "collateral is verified under a verifier's root");
+        assert!(
+            !parts.verifiers.is_empty(),
+            "collateral is verified under a verifier's root"
+        );
         let marks = parts.store.collateral_marks().await?;
-        let inner = Arc::new(Inner { parts, state: Mutex::default(), due: Notify::new() });
+        let inner = Arc::new(Inner {
+            parts,
+            state: Mutex::default(),
+            due: Notify::new(),
+        });
         inner.prepare(marks);
         disk::restore(&inner).await;
         Ok(Self { inner })
@@ -143,7 +150,9 @@ impl CollateralService {
 
     /// Whether TCB info of this family is here, so that no endpoint would be asked for it.
     pub fn knows(&self, fmspc: [u8; 6]) -> bool {
-        self.inner.holds(ItemKind::TcbInfo { fmspc }).unwrap_or(false)
+        self.inner
+            .holds(ItemKind::TcbInfo { fmspc })
+            .unwrap_or(false)
     }
 
     /// The newest evaluation number ever accepted, of TCB info and QE identities alike.
@@ -220,7 +229,9 @@ impl Inner {
     /// Whether the item is here and counts now.
     fn holds(&self, kind: ItemKind) -> Result<bool, Failure> {
         let now = self.parts.time.now()?;
-        Ok(self.item(kind).is_some_and(|item| item.window().contains(now)))
+        Ok(self
+            .item(kind)
+            .is_some_and(|item| item.window().contains(now)))
     }
 
     fn item(&self, kind: ItemKind) -> Option<Arc<CollateralItem>> {
@@ -255,7 +266,8 @@ impl Inner {
         }
         let [root_crl, qe_identity, pck_crl, tcb_info] = kinds(fmspc, ca).map(|kind| {
             let slot = state.slots.get(&kind);
-            slot.and_then(|slot| slot.item.clone()).ok_or_else(|| slot::unavailable(kind, slot))
+            slot.and_then(|slot| slot.item.clone())
+                .ok_or_else(|| slot::unavailable(kind, slot))
         });
         let (root_crl, qe_identity) = (root_crl?, qe_identity?);
         let (pck_crl, tcb_info) = (pck_crl?, tcb_info?);
@@ -275,15 +287,21 @@ impl Inner {
 
     fn due_at(&self, wall: Timestamp, root: bool) -> Vec<ItemKind> {
         let state = self.state();
-        let due = state.slots.iter().filter(|(kind, slot)| {
-            (**kind == ItemKind::RootCrl) == root && slot.try_at <= wall
-        });
+        let due = state
+            .slots
+            .iter()
+            .filter(|(kind, slot)| (**kind == ItemKind::RootCrl) == root && slot.try_at <= wall);
         due.map(|(kind, _)| *kind).collect()
     }
 
     fn next_due(&self) -> Timestamp {
         let state = self.state();
-        state.slots.values().map(|slot| slot.try_at).min().unwrap_or(Timestamp::FAR_FUTURE)
+        state
+            .slots
+            .values()
+            .map(|slot| slot.try_at)
+            .min()
+            .unwrap_or(Timestamp::FAR_FUTURE)
     }
 
     fn warn_of_expiry(&self, wall: Timestamp) {
@@ -305,4 +323,3 @@ fn kinds(fmspc: [u8; 6], ca: PckCa) -> [ItemKind; 4] {
         ItemKind::TcbInfo { fmspc },
     ]
 }
-

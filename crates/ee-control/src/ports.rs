@@ -219,6 +219,8 @@ pub struct FetchedItem {
     pub body: Bytes,
     /// The issuer chain's header, percent-decoded to PEM; none for the root list.
     pub issuer_chain_pem: Option<String>,
+    /// The answer's own `Date`, if it came over HTTPS: it confirms our clock.
+    pub date: Option<Timestamp>,
 }
 
 /// Why an endpoint gave no item.

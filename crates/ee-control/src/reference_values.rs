@@ -2,7 +2,7 @@
 //!
 //! The first content seen under a (repository, tag) is pinned in the store and judges from then
 //! on. A fetch of something new is *earned*: callers ask for it only when the evidence has shown
-//! a genuine TD, and at most [`NEW_PER_MINUTE`] are made. What is pinned is served at once and
+//! a genuine TD, and at most `NEW_PER_MINUTE` are made. What is pinned is served at once and
 //! revalidated behind the answer, by [`ReferenceValues::reconcile`].
 //!
 //! **Invariants**
@@ -13,6 +13,7 @@
 //!   the exception: to write there is to acknowledge.
 
 mod fetch;
+mod pin;
 mod refusals;
 
 use std::{
@@ -27,7 +28,7 @@ use ee_core::{
     session::Attested,
 };
 use ee_protocol::{report_data::Digest, time::Timestamp};
-use ee_store::{PinKey, PinRow, Store, StoreError};
+use ee_store::{Store, StoreError};
 use futures_util::{
     FutureExt, StreamExt,
     future::{BoxFuture, Shared},
@@ -35,19 +36,13 @@ use futures_util::{
 };
 use tokio::sync::Notify;
 
+use self::pin::{Minute, Pin, Refused, Standing, pin_key, restore};
 use crate::ports::{Clock, ReleaseKey, ReleaseSource};
 
-/// Pinned content is trusted this long before its source is asked again (ATTESTATION 5).
-const FRESH: Duration = Duration::from_secs(300);
-/// The operator's directory is read again after this long: a person edits and tries again.
-const FRESH_LOCAL: Duration = Duration::from_secs(2);
 /// A release that does not exist, or cannot be used, is not asked for again before this.
 const REFUSAL_KEPT: Duration = Duration::from_secs(30);
 /// After an outage: agents are challenged again after 1, 2, 4 .. 60 s and would each ask.
 const OUTAGE_KEPT: Duration = Duration::from_secs(5);
-/// Releases never seen before that may be asked for in a minute: GitHub's quota is 60 an hour
-/// without a token and 5 000 with one, and each costs two calls (ATTESTATION 5, rule 7).
-const NEW_PER_MINUTE: u32 = 60;
 /// Refusals remembered; each was earned by a genuine TD, so more means that somebody plays.
 /// The oldest goes first.
 const REFUSALS_MAX: usize = 1_024;
@@ -123,61 +118,6 @@ struct State {
     quota_back_at: Timestamp,
 }
 
-struct Pin {
-    pinned: PinnedRelease,
-    digest: Digest,
-    etag: Option<String>,
-    changed: Option<(Digest, Timestamp)>,
-    standing: Standing,
-    /// When its source was last asked; never, since the start, if `None`.
-    checked_at: Option<Timestamp>,
-    /// It was used after it went stale.
-    wanted: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Good,
-    Moved,
-    Revoked,
-}
-
-struct Refused {
-    failure: Failure,
-    until: Timestamp,
-}
-
-/// How many new releases were asked for in the running minute.
-#[derive(Default)]
-struct Minute {
-    began: Timestamp,
-    spent: u32,
-}
-
-impl Minute {
-    fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
-        let ends = self.began.after(Duration::from_secs(60));
-        if now >= ends || now < self.began {
-            *self = Self { began: now, spent: 0 };
-        }
-        if self.spent >= NEW_PER_MINUTE {
-            return Err(self.began.after(Duration::from_secs(60)));
-        }
-        self.spent += 1;
-        Ok(())
-    }
-}
-
-impl Pin {
-    fn stale_at(&self) -> Timestamp {
-        let fresh = match self.pinned.provenance {
-            Provenance::Local => FRESH_LOCAL,
-            Provenance::Release | Provenance::ReleaseImmutable => FRESH,
-        };
-        self.checked_at.map_or(Timestamp::EPOCH, |checked| checked.after(fresh))
-    }
-}
-
 impl ReferenceValues {
     /// Starts from the store's pins; asks no source.
     ///
@@ -197,7 +137,9 @@ impl ReferenceValues {
             due: Notify::new(),
         };
         inner.state().pins = pins.into_iter().filter_map(restore).collect();
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// What is known of a release. Only the operator's directory may be read for it.
@@ -226,7 +168,10 @@ impl ReferenceValues {
             .filter_map(std::future::ready)
             .collect()
             .await;
-        Revalidated { next: self.inner.next_due(), reattest }
+        Revalidated {
+            next: self.inner.next_due(),
+            reattest,
+        }
     }
 
     /// Resolves when something became due before the reconciler's next pass.
@@ -252,10 +197,14 @@ impl ReferenceValues {
     pub fn siblings(&self, release: &ReleaseKey) -> Vec<PinnedRelease> {
         let (repo, tag) = release.identity();
         let state = self.inner.state();
-        let same_repo = |((other, other_tag), _): &(&Identity, &Pin)| {
-            *other == repo && *other_tag != tag
-        };
-        state.pins.iter().filter(same_repo).map(|(_, pin)| pin.pinned.clone()).collect()
+        let same_repo =
+            |((other, other_tag), _): &(&Identity, &Pin)| *other == repo && *other_tag != tag;
+        state
+            .pins
+            .iter()
+            .filter(same_repo)
+            .map(|(_, pin)| pin.pinned.clone())
+            .collect()
     }
 
     /// An admin accepts the content with digest `seen` in the pin's place. False: nothing to
@@ -268,11 +217,18 @@ impl ReferenceValues {
         release: &ReleaseKey,
         seen: Digest,
     ) -> Result<bool, StoreError> {
-        let accepted = self.inner.store.pin_acknowledge(pin_key(release), seen).await?;
+        let accepted = self
+            .inner
+            .store
+            .pin_acknowledge(pin_key(release), seen)
+            .await?;
         if accepted {
             let rows = self.inner.store.pins().await?;
             let identity = release.identity();
-            let row = rows.into_iter().filter_map(restore).find(|(key, _)| *key == identity);
+            let row = rows
+                .into_iter()
+                .filter_map(restore)
+                .find(|(key, _)| *key == identity);
             if let Some((key, pin)) = row {
                 self.inner.state().pins.insert(key, pin);
             }
@@ -327,14 +283,23 @@ impl Inner {
         if now < state.quota_back_at {
             return Vec::new();
         }
-        let due = state.pins.values().filter(|pin| pin.wanted && now >= pin.stale_at());
+        let due = state
+            .pins
+            .values()
+            .filter(|pin| pin.wanted && now >= pin.stale_at());
         due.map(|pin| pin.pinned.release.clone()).collect()
     }
 
     fn next_due(&self) -> Timestamp {
         let state = self.state();
-        let due = state.pins.values().filter(|pin| pin.wanted).map(Pin::stale_at).min();
-        due.unwrap_or(Timestamp::FAR_FUTURE).max(state.quota_back_at)
+        let due = state
+            .pins
+            .values()
+            .filter(|pin| pin.wanted)
+            .map(Pin::stale_at)
+            .min();
+        due.unwrap_or(Timestamp::FAR_FUTURE)
+            .max(state.quota_back_at)
     }
 
     /// The running fetch of a release, or a new one if that is allowed now.
@@ -352,46 +317,20 @@ impl Inner {
             return Err(refused.failure.clone());
         }
         if now < state.quota_back_at {
-            return Err(refusals::quota(release, &self.source.name(), state.quota_back_at));
+            return Err(refusals::quota(
+                release,
+                &self.source.name(),
+                state.quota_back_at,
+            ));
         }
-        state.minute.take(now).map_err(|again_at| refusals::too_many_new(release, again_at))?;
-        let flight = fetch::first(Arc::clone(&self), release.clone()).boxed().shared();
+        state
+            .minute
+            .take(now)
+            .map_err(|again_at| refusals::too_many_new(release, again_at))?;
+        let flight = fetch::first(Arc::clone(&self), release.clone())
+            .boxed()
+            .shared();
         state.flights.insert(identity, flight.clone());
         Ok(flight)
     }
 }
-
-fn pin_key(release: &ReleaseKey) -> PinKey {
-    let (repo_key, tag) = release.identity();
-    PinKey { repo_key, tag }
-}
-
-/// A pin as it was kept. Content was parsed before it was pinned; a row that does not parse any
-/// more (an older parser took it) counts as never seen.
-fn restore(row: PinRow) -> Option<(Identity, Pin)> {
-    let allowlist = Allowlist::parse(&row.content).ok()?;
-    let release = ReleaseKey {
-        repo: row.key.repo_key.parse().ok()?,
-        tag: row.key.tag.parse().ok()?,
-    };
-    let standing = match row.revoked {
-        true => Standing::Revoked,
-        false => Standing::Good,
-    };
-    let pinned = PinnedRelease {
-        release,
-        allowlist: Arc::new(allowlist),
-        provenance: row.provenance,
-    };
-    let pin = Pin {
-        pinned,
-        digest: row.digest,
-        etag: None,
-        changed: row.changed.map(|changed| (changed.digest, changed.at)),
-        standing,
-        checked_at: None,
-        wanted: false,
-    };
-    Some(((row.key.repo_key, row.key.tag), pin))
-}
-

@@ -69,7 +69,8 @@ impl TrustedTime {
 
     /// Accepted collateral was issued at `date`: it cannot be earlier now.
     pub(crate) fn raise_floor(&self, date: Timestamp) {
-        self.floor_us.fetch_max(date.unix_micros(), Ordering::AcqRel);
+        self.floor_us
+            .fetch_max(date.unix_micros(), Ordering::AcqRel);
     }
 
     /// Keeps the time that has passed since the last call, unless it is a jump.

@@ -98,7 +98,9 @@ fn session(binding: &Binding) -> String {
 
 /// SHA-256 of the quote's text as sent, malleable parts included.
 fn evidence_digest(request: &VerificationRequest) -> String {
-    request.response.quote.as_deref().map_or_else(String::new, |quote| {
-        hex::encode(sha256(quote.as_bytes()))
-    })
+    request
+        .response
+        .quote
+        .as_deref()
+        .map_or_else(String::new, |quote| hex::encode(sha256(quote.as_bytes())))
 }

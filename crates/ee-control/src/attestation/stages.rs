@@ -57,7 +57,11 @@ pub(super) fn open(
     };
     let binding = binding::check(&quote, &evidence, &fields, policy.binding_at_least)?;
     check_node_proof(request, &evidence)?;
-    Ok(Opened { evidence, quote, binding })
+    Ok(Opened {
+        evidence,
+        quote,
+        binding,
+    })
 }
 
 /// A node with live tokens must prove that it holds one; the token itself never travels.
@@ -67,13 +71,15 @@ fn check_node_proof(request: &VerificationRequest, evidence: &Evidence) -> Resul
     }
     let node = request.registration.node_id.as_str();
     let refused = |code: AttestationCode, hint: &str| {
-        Err(Failure::new(code).explained(row(code, "node_proof", hint).compared(
-            format!("a proof for node {node}"),
-            match evidence.node_proof {
-                Some(_) => "a proof by another token",
-                None => "none",
-            },
-        )))
+        Err(
+            Failure::new(code).explained(row(code, "node_proof", hint).compared(
+                format!("a proof for node {node}"),
+                match evidence.node_proof {
+                    Some(_) => "a proof by another token",
+                    None => "none",
+                },
+            )),
+        )
     };
     let Some(proof) = evidence.node_proof else {
         let hint = "this node id is registered: set EE_NODE_TOKEN on the agent, or choose \
@@ -98,8 +104,16 @@ pub(super) fn check_reference(
     policy: &NetworkPolicy,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let PinnedRelease { release, allowlist, provenance } = reference;
-    allowlist.check_release(release.tag.as_str(), *provenance, policy.provenance_at_least)?;
+    let PinnedRelease {
+        release,
+        allowlist,
+        provenance,
+    } = reference;
+    allowlist.check_release(
+        release.tag.as_str(),
+        *provenance,
+        policy.provenance_at_least,
+    )?;
     let selection = allowlist.select(opened.quote.registers(), now);
     check_claims(&selection, &opened.evidence)
 }
@@ -109,7 +123,13 @@ pub(super) fn finish(
     finished: &Finished,
     policy: &NetworkPolicy,
 ) -> Result<AttestationResult, Failure> {
-    let Finished { opened, verified, reference, facts, now } = finished;
+    let Finished {
+        opened,
+        verified,
+        reference,
+        facts,
+        now,
+    } = finished;
     finish_appraisal(&Finish {
         evidence: &opened.evidence,
         verified,
@@ -135,5 +155,10 @@ pub(super) fn with_sibling(
         .iter()
         .map(|sibling| (sibling.release.tag.as_str(), sibling.allowlist.as_ref()))
         .collect();
-    explain::with_release_hint(failure, finished.verified.registers(), &others, finished.now)
+    explain::with_release_hint(
+        failure,
+        finished.verified.registers(),
+        &others,
+        finished.now,
+    )
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ee_attest::collateral::{CollateralItem, ItemKind};
 use ee_core::attestation::{AttestationCode, Failure};
+use ee_protocol::time::Timestamp;
 use ee_store::CollateralMark;
 
 use super::{Inner, State, disk, slot};
@@ -29,10 +30,16 @@ async fn from_endpoints(inner: &Inner, kind: ItemKind) -> Result<(), Failure> {
     let mut error = slot::failure(AttestationCode::CollateralUnavailable, kind, none);
     for (index, endpoint) in source.endpoints().iter().enumerate() {
         let refused = match source.fetch(index, &key).await {
-            Ok(fetched) => match accept(inner, kind, fetched, Keep::OnDisk).await {
-                Ok(()) => return Ok(()),
-                Err(refused) => located(refused, kind, endpoint),
-            },
+            Ok(fetched) => {
+                let date = fetched.date;
+                match accept(inner, kind, fetched, Keep::OnDisk).await {
+                    Ok(()) => {
+                        confirm_clock(inner, date).await;
+                        return Ok(());
+                    }
+                    Err(refused) => located(refused, kind, endpoint),
+                }
+            }
             Err(failed) => {
                 let actual = format!("{endpoint}: {failed}");
                 slot::failure(AttestationCode::CollateralUnavailable, kind, &actual)
@@ -45,6 +52,16 @@ async fn from_endpoints(inner: &Inner, kind: ItemKind) -> Result<(), Failure> {
         }
     }
     Err(error)
+}
+
+/// The date of an answer whose content was genuine confirms our clock.
+async fn confirm_clock(inner: &Inner, date: Option<Timestamp>) {
+    let Some(date) = date else {
+        return;
+    };
+    if let Err(error) = inner.parts.time.confirm(date).await {
+        tracing::error!(%error, "confirmed time not kept");
+    }
 }
 
 /// Whether an accepted item is written to disk, or was just read from there.
@@ -68,7 +85,8 @@ pub(super) async fn accept(
         issued_at: item.issued_at(),
     };
     refuse_rollback(&inner.state(), &item, &mark)?;
-    let unkept = |actual: String| slot::failure(AttestationCode::CollateralUnavailable, kind, &actual);
+    let unkept =
+        |actual: String| slot::failure(AttestationCode::CollateralUnavailable, kind, &actual);
     let raised = inner.parts.store.raise_collateral_mark(mark.clone()).await;
     raised.map_err(|error| unkept(format!("its number was not kept: {error}")))?;
     if keep == Keep::OnDisk {
@@ -91,7 +109,11 @@ async fn verify(
         CollateralItem::verify(&root, kind, &fetched.body, chain, root_crl.as_deref(), now)
     });
     verified.await.unwrap_or_else(|| {
-        Err(slot::failure(AttestationCode::CollateralUnavailable, kind, "the server is stopping"))
+        Err(slot::failure(
+            AttestationCode::CollateralUnavailable,
+            kind,
+            "the server is stopping",
+        ))
     })
 }
 
@@ -111,7 +133,11 @@ fn refuse_rollback(
         "rolled back: number {} of {}, {} of {} was accepted before",
         mark.number, mark.issued_at, reached.number, reached.issued_at
     );
-    Err(slot::failure(AttestationCode::CollateralInvalid, item.kind(), &actual))
+    Err(slot::failure(
+        AttestationCode::CollateralInvalid,
+        item.kind(),
+        &actual,
+    ))
 }
 
 impl Inner {
@@ -124,7 +150,10 @@ impl Inner {
         refuse_rollback(&state, &item, &mark)?;
         state.marks.insert(mark.item.clone(), mark);
         let slot = state.slots.entry(kind).or_default();
-        let same = slot.item.as_ref().is_some_and(|held| held.body() == item.body());
+        let same = slot
+            .item
+            .as_ref()
+            .is_some_and(|held| held.body() == item.body());
         slot.accepted(item, wall, &self.parts.seed);
         if same {
             return Ok(());
@@ -136,7 +165,10 @@ impl Inner {
         drop(state);
         let dropped: std::collections::BTreeMap<_, _> = dropped;
         for bundle in dropped.values() {
-            self.parts.verifiers.iter().for_each(|verifier| verifier.forget(bundle));
+            self.parts
+                .verifiers
+                .iter()
+                .for_each(|verifier| verifier.forget(bundle));
         }
         self.due.notify_one();
         Ok(())

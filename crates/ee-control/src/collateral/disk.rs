@@ -50,7 +50,9 @@ pub(super) async fn write(inner: &Inner, item: Arc<CollateralItem>) {
     let Some(directory) = inner.parts.directory.clone() else {
         return;
     };
-    let written = on_pool(inner.parts.offload.as_ref(), move || write_item(&directory, &item));
+    let written = on_pool(inner.parts.offload.as_ref(), move || {
+        write_item(&directory, &item)
+    });
     if let Some(Err(error)) = written.await {
         tracing::warn!(%error, "collateral not kept on disk");
     }
@@ -76,6 +78,7 @@ fn read_item(path: &Path) -> Option<FetchedItem> {
     Some(FetchedItem {
         body: STANDARD.decode(kept.body_base64).ok()?.into(),
         issuer_chain_pem: kept.issuer_chain_pem,
+        date: None,
     })
 }
 

@@ -30,7 +30,10 @@ pub(super) async fn try_item(inner: &Inner, kind: ItemKind, mirror: Option<&Valu
 /// An item of a `QuoteCollateralV3` as an endpoint would have answered it.
 fn item(bundle: &Value, kind: ItemKind) -> Option<FetchedItem> {
     let text = |member: &str| {
-        bundle.get(member)?.as_str().filter(|text| text.len() <= MIRROR_BYTES_MAX)
+        bundle
+            .get(member)?
+            .as_str()
+            .filter(|text| text.len() <= MIRROR_BYTES_MAX)
     };
     let signed = |member: &str, content: &str, signature: &str, chain: &str| {
         let (content, signature) = (text(content)?, text(signature)?);
@@ -38,12 +41,16 @@ fn item(bundle: &Value, kind: ItemKind) -> Option<FetchedItem> {
         Some(FetchedItem {
             body: Bytes::from(body),
             issuer_chain_pem: Some(text(chain)?.to_owned()),
+            date: None,
         })
     };
     match kind {
-        ItemKind::TcbInfo { .. } => {
-            signed("tcbInfo", "tcb_info", "tcb_info_signature", "tcb_info_issuer_chain")
-        }
+        ItemKind::TcbInfo { .. } => signed(
+            "tcbInfo",
+            "tcb_info",
+            "tcb_info_signature",
+            "tcb_info_issuer_chain",
+        ),
         ItemKind::QeIdentity => signed(
             "enclaveIdentity",
             "qe_identity",
@@ -53,10 +60,12 @@ fn item(bundle: &Value, kind: ItemKind) -> Option<FetchedItem> {
         ItemKind::PckCrl { .. } => Some(FetchedItem {
             body: Bytes::from(text("pck_crl")?.to_owned()),
             issuer_chain_pem: Some(text("pck_crl_issuer_chain")?.to_owned()),
+            date: None,
         }),
         ItemKind::RootCrl => Some(FetchedItem {
             body: Bytes::from(text("root_ca_crl")?.to_owned()),
             issuer_chain_pem: None,
+            date: None,
         }),
     }
 }

@@ -54,7 +54,9 @@ impl Slot {
     pub(super) fn failed(&mut self, error: Failure, wall: Timestamp) {
         let doublings = self.failures.min(16);
         self.failures += 1;
-        let pause = BACKOFF_FIRST.saturating_mul(1 << doublings).min(BACKOFF_MAX);
+        let pause = BACKOFF_FIRST
+            .saturating_mul(1 << doublings)
+            .min(BACKOFF_MAX);
         self.try_at = wall.after(pause);
         self.last_error = Some(error);
     }
@@ -81,11 +83,14 @@ fn jittered(pause: Duration, kind: &str, wall: Timestamp, seed: &[u8]) -> Durati
 pub(super) fn unavailable(kind: ItemKind, slot: Option<&Slot>) -> Failure {
     let error = slot.and_then(|slot| slot.last_error.as_ref());
     let next = slot.map_or(Timestamp::EPOCH, |slot| slot.try_at);
-    let expired = slot.and_then(|slot| slot.item.as_ref()).map(|item| item.window().until);
+    let expired = slot
+        .and_then(|slot| slot.item.as_ref())
+        .map(|item| item.window().until);
     let (code, state) = match (expired, error) {
-        (Some(until), _) => {
-            (AttestationCode::CollateralExpired, format!("{kind} counted until {until}"))
-        }
+        (Some(until), _) => (
+            AttestationCode::CollateralExpired,
+            format!("{kind} counted until {until}"),
+        ),
         (None, Some(error)) => (error.code, format!("no {kind}")),
         (None, None) => (AttestationCode::CollateralUnavailable, format!("no {kind}")),
     };
@@ -95,7 +100,11 @@ pub(super) fn unavailable(kind: ItemKind, slot: Option<&Slot>) -> Failure {
 
 /// There is no room for another family.
 pub(super) fn too_many_families(kind: ItemKind) -> Failure {
-    failure(AttestationCode::CollateralUnavailable, kind, "too many platform families at once")
+    failure(
+        AttestationCode::CollateralUnavailable,
+        kind,
+        "too many platform families at once",
+    )
 }
 
 /// A failure of an item on arrival or on the way.
@@ -125,8 +134,12 @@ pub(super) fn kind_named(name: &str) -> Option<ItemKind> {
     [
         ItemKind::QeIdentity,
         ItemKind::RootCrl,
-        ItemKind::PckCrl { ca: PckCa::Platform },
-        ItemKind::PckCrl { ca: PckCa::Processor },
+        ItemKind::PckCrl {
+            ca: PckCa::Platform,
+        },
+        ItemKind::PckCrl {
+            ca: PckCa::Processor,
+        },
     ]
     .into_iter()
     .find(|kind| kind.to_string() == name)
@@ -137,12 +150,16 @@ pub(super) fn key(kind: ItemKind) -> CollateralKey {
     match kind {
         ItemKind::TcbInfo { fmspc } => CollateralKey::TcbInfo { fmspc },
         ItemKind::QeIdentity => CollateralKey::QeIdentity,
-        ItemKind::PckCrl { ca: PckCa::Platform } => {
-            CollateralKey::PckCrl { ca: ports::PckCa::Platform }
-        }
-        ItemKind::PckCrl { ca: PckCa::Processor } => {
-            CollateralKey::PckCrl { ca: ports::PckCa::Processor }
-        }
+        ItemKind::PckCrl {
+            ca: PckCa::Platform,
+        } => CollateralKey::PckCrl {
+            ca: ports::PckCa::Platform,
+        },
+        ItemKind::PckCrl {
+            ca: PckCa::Processor,
+        } => CollateralKey::PckCrl {
+            ca: ports::PckCa::Processor,
+        },
         ItemKind::RootCrl => CollateralKey::RootCrl,
     }
 }

@@ -8,8 +8,9 @@ use ee_protocol::time::Timestamp;
 use ee_store::{ChangedAsset, PinRow};
 
 use super::{
-    Identity, Inner, OUTAGE_KEPT, PinnedRelease, REFUSAL_KEPT, REFUSALS_MAX, Refused, Standing,
-    pin_key, refusals, restore,
+    Identity, Inner, OUTAGE_KEPT, PinnedRelease, REFUSAL_KEPT, REFUSALS_MAX,
+    pin::{Refused, Standing, pin_key, restore},
+    refusals,
 };
 use crate::ports::{DigestSource, ReleaseAsset, ReleaseError, ReleaseFetch, ReleaseKey};
 
@@ -24,7 +25,9 @@ pub(super) async fn first(
         Ok(ReleaseFetch::Found(asset)) => pin_asset(&inner, &release, asset, now).await,
         Ok(ReleaseFetch::NotModified) => {
             let detail = "it says that nothing changed, but was not told what we have";
-            let error = ReleaseError::Outage { detail: detail.to_owned() };
+            let error = ReleaseError::Outage {
+                detail: detail.to_owned(),
+            };
             Err(refusals::of(&release, &inner.source.name(), &error))
         }
         Err(error) => {
@@ -57,7 +60,7 @@ async fn pin_asset(
     let kept = inner.store.pin_first_seen(row).await;
     let kept = kept.map_err(|error| refusals::store(release, &error))?;
     let Some((identity, mut pin)) = restore(kept) else {
-        return Err(Failure::new(AttestationCode::AllowlistInvalid));
+        return Err(refusals::unreadable_pin(release));
     };
     pin.checked_at = Some(now);
     pin.etag = asset.etag;
@@ -75,7 +78,10 @@ impl Inner {
     pub(super) async fn revalidate(&self, release: &ReleaseKey) -> bool {
         let etag = {
             let state = self.state();
-            state.pins.get(&release.identity()).and_then(|pin| pin.etag.clone())
+            state
+                .pins
+                .get(&release.identity())
+                .and_then(|pin| pin.etag.clone())
         };
         let fetched = self.source.fetch(release, etag.as_deref()).await;
         let now = self.clock.now();
@@ -165,7 +171,10 @@ impl Inner {
 
     /// The operator's own file: writing it was the acknowledgement.
     async fn adopt(&self, release: &ReleaseKey, asset: &ReleaseAsset) -> bool {
-        let accepted = self.store.pin_acknowledge(pin_key(release), asset.digest).await;
+        let accepted = self
+            .store
+            .pin_acknowledge(pin_key(release), asset.digest)
+            .await;
         let Ok(allowlist) = Allowlist::parse(&asset.content) else {
             return false;
         };
@@ -199,12 +208,7 @@ impl Inner {
     }
 
     /// Ends a flight; keeps a refusal for a while.
-    fn land(
-        &self,
-        release: &ReleaseKey,
-        outcome: &Result<PinnedRelease, Failure>,
-        now: Timestamp,
-    ) {
+    fn land(&self, release: &ReleaseKey, outcome: &Result<PinnedRelease, Failure>, now: Timestamp) {
         let identity = release.identity();
         let mut state = self.state();
         state.flights.remove(&identity);
@@ -219,11 +223,17 @@ impl Inner {
         };
         state.refused.retain(|_, refused| now < refused.until);
         if state.refused.len() >= REFUSALS_MAX {
-            let oldest = state.refused.iter().min_by_key(|(_, refused)| refused.until);
+            let oldest = state
+                .refused
+                .iter()
+                .min_by_key(|(_, refused)| refused.until);
             let oldest: Option<Identity> = oldest.map(|(identity, _)| identity.clone());
             oldest.map(|identity| state.refused.remove(&identity));
         }
-        let refused = Refused { failure: failure.clone(), until: now.after(kept) };
+        let refused = Refused {
+            failure: failure.clone(),
+            until: now.after(kept),
+        };
         state.refused.insert(identity, refused);
     }
 }

@@ -64,7 +64,21 @@ pub(super) fn too_many_new(release: &ReleaseKey, again_at: Timestamp) -> Failure
 /// The pin could not be kept.
 pub(super) fn store(release: &ReleaseKey, error: &StoreError) -> Failure {
     let actual = format!("{release}: {error}");
-    unavailable("a durable pin", &actual, "the operator mends the control plane's database")
+    unavailable(
+        "a durable pin",
+        &actual,
+        "the operator mends the control plane's database",
+    )
+}
+
+/// What was pinned by an earlier version of this program does not parse any more.
+pub(super) fn unreadable_pin(release: &ReleaseKey) -> Failure {
+    failure(
+        AttestationCode::AllowlistInvalid,
+        "a pinned allowlist of a known version",
+        &format!("the pin of {release} does not parse any more"),
+        "publish the allowlist under a new tag and register that",
+    )
 }
 
 /// The release says that it is not to be trusted any more.
@@ -88,7 +102,12 @@ pub(super) fn changed(release: &ReleaseKey, pinned: &Digest, changed: &Digest) -
 }
 
 fn unavailable(expected: &str, actual: &str, hint: &str) -> Failure {
-    failure(AttestationCode::AllowlistUnavailable, expected, actual, hint)
+    failure(
+        AttestationCode::AllowlistUnavailable,
+        expected,
+        actual,
+        hint,
+    )
 }
 
 fn failure(code: AttestationCode, expected: &str, actual: &str, hint: &str) -> Failure {
