@@ -97,7 +97,7 @@ impl Store {
     /// # Errors
     /// The outer error when the store cannot be read, the inner one when the chain is broken.
     pub async fn verify_log(&self) -> Result<Result<LogHead, LogBroken>, StoreError> {
-        self.run(|db| verify(db)).await
+        self.run(verify).await
     }
 
     /// Records behind `after`, oldest first, at most `limit`.

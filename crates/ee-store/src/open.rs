@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, types::Value};
 
 use crate::{error::OpenError, migrate};
 
@@ -162,12 +162,12 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
         let statement = format!("PRAGMA {pragma} = {value}");
         connection.execute_batch(&statement).map_err(sqlite(path))?;
         let found = connection
-            .pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0))
+            .pragma_query_value(None, pragma, |row| row.get::<_, Value>(0))
             .map_err(sqlite(path))?;
         let found = match found {
-            rusqlite::types::Value::Text(text) => text,
-            rusqlite::types::Value::Integer(number) => number.to_string(),
-            other => format!("{other:?}"),
+            Value::Text(text) => text,
+            Value::Integer(number) => number.to_string(),
+            other @ (Value::Null | Value::Real(_) | Value::Blob(_)) => format!("{other:?}"),
         };
         if found == needed {
             return Ok(());

@@ -1,5 +1,10 @@
 //! The attestation log only grows, and shows when a hand went round its triggers.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set its scene fails by panicking"
+)]
+
 use ee_protocol::time::Timestamp;
 use ee_store::{LogRecord, Store};
 use rusqlite::Connection;

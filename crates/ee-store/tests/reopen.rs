@@ -1,5 +1,10 @@
 //! What the store keeps across restarts and crashes, and what it refuses to open.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set its scene fails by panicking"
+)]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use ee_core::attestation::{AttestationResult, BindingStrength, Pinning, Provenance, TcbStatus};

@@ -55,7 +55,8 @@ async fn an_event_log_that_explains_the_registers_passes() {
 async fn a_quote_for_another_challenge_is_refused() {
     let world = World::new().await;
     let good = world.good();
-    let changes: [(&str, fn(&mut Answer)); 6] = [
+    type Change = fn(&mut Answer);
+    let changes: [(&str, Change); 6] = [
         ("nonce", |answer| answer.nonce = [8; 32]),
         ("app", |answer| {
             answer.registration.app_name = AppName::parse("other").unwrap()
