@@ -2,10 +2,7 @@
 //!
 //! Settings come from flags, environment and file; the trust root is Intel's, compiled in.
 
-use std::{
-    io::Write,
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 use ee_attest::TrustRoot;
@@ -44,9 +41,10 @@ fn main() -> ExitCode {
         Action::Config(command) => answered(command.run(&sources)),
         Action::Healthcheck => check_health(&sources),
         Action::Openapi => answered(Ok(format!("{:#}\n", openapi::document()))),
-        Action::Version => {
-            answered(Ok(format!("easyenclave-server {}\n", env!("CARGO_PKG_VERSION"))))
-        }
+        Action::Version => answered(Ok(format!(
+            "easyenclave-server {}\n",
+            env!("CARGO_PKG_VERSION")
+        ))),
     }
 }
 
@@ -57,13 +55,16 @@ fn command() -> Command {
         let name = row.name;
         // clap wants names that live as long as the program, and so do these.
         let long: &'static str = row.file_key().replace('_', "-").leak();
-        Arg::new(name).long(long).value_name(name).help(row.meaning).global(true)
+        Arg::new(name)
+            .long(long)
+            .value_name(name)
+            .help(row.meaning)
+            .global(true)
     };
     let command = Command::new("easyenclave-server")
-        .about("The control plane of EasyEnclave")
         .version(env!("CARGO_PKG_VERSION"))
         .args(TABLE.iter().filter(|row| !row.secret).map(flag));
-    Action::augment_subcommands(command)
+    Action::augment_subcommands(command).about("The control plane of EasyEnclave")
 }
 
 fn flags(matches: &ArgMatches) -> std::collections::BTreeMap<String, String> {
@@ -84,7 +85,9 @@ fn serve(sources: &Sources) -> ExitCode {
     for unknown in loaded.reader.unknown_variables() {
         tracing::warn!(event = "unknown_variable", name = %unknown.name, why = %unknown.message);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     match runtime {
         Ok(runtime) => runtime.block_on(run(loaded.settings)),
         Err(error) => failed(&format!("cannot start the runtime: {error}")),

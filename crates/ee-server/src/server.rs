@@ -29,6 +29,7 @@ use crate::{
     state::{AppState, Inner, TrustReport},
     tasks::{Died, Tasks},
     tls::{self, Alpn},
+    tunnel::Tunnels,
     upstream::{self, AllowlistDir, AssetHosts, GithubSource, PccsSource},
 };
 
@@ -124,10 +125,13 @@ impl RunningServer {
         if drained.await.is_err() {
             tracing::warn!(event = "drain_cut_short");
         }
+        self.state.plane.shut_down().await;
         tasks.closing().cancel();
         if tokio::time::timeout(CLOSE_TIMEOUT, tasks.finished()).await.is_err() {
             tracing::warn!(event = "tasks_hang_at_shutdown");
         }
+        // What was queued is committed and the lock is free before this returns.
+        self.state.store.close().await;
         tasks.died().map_or(Ok(()), Err)
     }
 }
@@ -161,6 +165,7 @@ async fn assemble(
         plane: handle,
         attestor,
         policy,
+        tunnels: Tunnels::new(&tunnel_key),
         tunnel_key,
         auth,
         trust,

@@ -10,7 +10,7 @@ use ee_protocol::{http::health::TrustRootReport, time::Timestamp};
 use ee_store::Store;
 use ee_tunnel::keys::TunnelKey;
 
-use crate::{auth::Auth, config::Settings, tasks::Tasks, tunnel::Link};
+use crate::{auth::Auth, config::Settings, tasks::Tasks, tunnel::{Link, Tunnels}};
 
 /// Handle to the server's parts; clones are cheap.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct Inner {
     pub policy: Arc<LivePolicy>,
     /// The key of this control plane inside tunnels.
     pub tunnel_key: TunnelKey,
+    /// What tunnels share: places, slots, the inner TLS.
+    pub tunnels: Tunnels,
     /// Tokens.
     pub auth: Auth,
     /// Where agents and people reach what answers describe.

@@ -121,9 +121,8 @@ pub const TABLE: &[Setting] = &[
     Setting::new(
         "EE_DB_PATH",
         "control_plane/data/control-plane.db",
-        "SQLite database",
-    )
-    .unset("under $STATE_DIRECTORY if systemd gives one"),
+        "SQLite database; under $STATE_DIRECTORY if systemd gives one and this is unset",
+    ),
     Setting::new("EE_DATA_DIR", "", "collateral, keys, bootstrap token")
         .unset("the directory of the database"),
     Setting::new(
@@ -142,6 +141,8 @@ pub const TABLE: &[Setting] = &[
 /// What the command-line client `easyenclave` reads; it never reads the server's settings.
 pub const CLIENT_TABLE: &[Setting] = &[
     Setting::new("EE_URL", "", "API of the control plane").unset("the current context's"),
-    Setting::new("EE_TOKEN", "", "token for it").secret().unset("the current context's"),
+    Setting::new("EE_TOKEN", "", "token for it")
+        .secret()
+        .unset("the current context's"),
     Setting::new("EE_CONTEXT", "", "context to use").unset("the current one"),
 ];

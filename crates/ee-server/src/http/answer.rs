@@ -72,7 +72,8 @@ pub fn finish(mut response: Response, request_id: &str) -> Response {
     request_id.clone_into(&mut problem.request_id);
     let (mut parts, _) = response.into_parts();
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let no_store = HeaderValue::from_static("no-store");
+    parts.headers.entry(header::CACHE_CONTROL).or_insert(no_store);
     Response::from_parts(parts, axum::body::Body::from(json_bytes(&problem)))
 }
 
