@@ -1,1 +1,114 @@
-fn main() {}
+//! `easyenclave`: the command line of operators, providers and developers, and `dev`.
+
+mod allowlist;
+mod allowlist;
+mod app;
+mod client;
+mod context;
+mod dev;
+mod evidence;
+mod failure;
+mod output;
+mod quote;
+mod quote;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::{
+    context::Target,
+    failure::{Exit, Failure},
+    output::Format,
+};
+
+/// The coordinator of a network for attested compute.
+#[derive(Debug, Parser)]
+#[command(name = "easyenclave", version, propagate_version = true)]
+struct Cli {
+    /// Form of the output
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run the whole network on this machine, over simulated TDX
+    Dev(Box<dev::Args>),
+    /// The control plane and its apps at a glance
+    Status,
+    /// Apps: who serves, and why not
+    #[command(subcommand)]
+    App(app::Question),
+    /// Quotes: what they say, and whether they hold
+    #[command(subcommand)]
+    Quote(quote::Question),
+    /// Allowlists: what a release publishes about itself
+    #[command(subcommand)]
+    Allowlist(allowlist::Task),
+    /// Quotes: what they say, whether they hold
+    #[command(subcommand)]
+    Quote(quote::Question),
+    /// Allowlists: the reference values of a release
+    #[command(subcommand)]
+    Allowlist(allowlist::Work),
+}
+
+fn main() -> ExitCode {
+    let mut cli = Cli::parse();
+    // An error only means that a provider is set already; there is one in this program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    cli.target.token = token();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { output, target, command } = cli;
+    match command {
+        Command::Dev(args) => dev::run(*args),
+        Command::Status => wait(async { status::run(&target.client()?, output).await }),
+        Command::Quote(question) => quote::run(&question, output),
+        Command::Allowlist(task) => allowlist::run(&task, output),
+        Command::App(question) => {
+            wait(async { app::run(question, &target.client()?, output).await })
+        }
+        Command::Quote(question) => quote::run(&question, output),
+        Command::Allowlist(work) => allowlist::run(&work, output),
+    }
+}
+
+/// Runs one request to its end.
+fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(work)
+}
+
+fn token() -> Option<String> {
+    std::env::var_os("EE_TOKEN")?.into_string().ok().filter(|token| !token.is_empty())
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that reports a failed command")]
+fn report(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => {
+            eprintln!("{failure}");
+            failure.exit.into()
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            Exit::Failure.into()
+        }
+    }
+}

@@ -1,23 +1,18 @@
-//! Carries public requests into tunnels.
+//! The way in for people: the proxy listener, and `POST /v1/proxy/{app}`.
+//!
+//! The straight line of a request: `listener` accepts, `app` reads which app is meant, `request`
+//! makes the head fit for the tunnel, `forward` picks a tunnel and sends, `response` makes the
+//! answer fit for the public. Nothing here touches the database or waits for a writer.
 
-use axum::{
-    extract::{Path, Request, State},
-    response::{IntoResponse, Response},
-};
-use ee_protocol::problem::ProblemCode;
+mod app;
+mod body;
+mod fields;
+mod forward;
+mod lent;
+mod listener;
+mod payload;
+mod post;
+mod request;
+mod response;
 
-use crate::{http::ApiError, listener::Listener, state::AppState};
-
-/// The proxy listener.
-pub async fn run_listener(state: AppState, _listener: Listener) {
-    state.tasks.stopping().cancelled().await;
-}
-
-/// `POST /v1/proxy/{app}`.
-pub async fn proxy_post(
-    State(_): State<AppState>,
-    Path(_): Path<String>,
-    _request: Request,
-) -> Response {
-    ApiError::from(ProblemCode::UnknownApp).into_response()
-}
+pub use self::{listener::run_listener, post::proxy_post};

@@ -1,0 +1,50 @@
+//! What `easyenclave dev kill` needs to know of a network that runs: its agents' process ids.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::context;
+
+/// The agents of a running development network.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct DevState {
+    /// Process ids of the agents, by agent id.
+    pub agents: BTreeMap<String, u32>,
+}
+
+impl DevState {
+    /// The file, one for each port of the API, in the person's own configuration folder: nobody
+    /// else may write process ids that this person will kill.
+    fn path(control_port: u16) -> anyhow::Result<PathBuf> {
+        Ok(context::folder()?.join(format!("dev-{control_port}.json")))
+    }
+
+    /// Writes the file for others to find.
+    pub fn save(&self, control_port: u16) -> anyhow::Result<()> {
+        let path = Self::path(control_port)?;
+        let text = serde_json::to_string(self).context("writing the state")?;
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Removes the file; a missing one is fine.
+    pub fn remove(control_port: u16) -> anyhow::Result<()> {
+        let _ = fs::remove_file(Self::path(control_port)?);
+        Ok(())
+    }
+
+    /// The process id of an agent of the network on `control_port`.
+    pub fn agent(control_port: u16, id: &str) -> anyhow::Result<u32> {
+        let path = Self::path(control_port)?;
+        let Ok(text) = fs::read_to_string(&path) else {
+            bail!("no development network runs on port {control_port}; start one: easyenclave dev");
+        };
+        let state: Self = serde_json::from_str(&text)
+            .with_context(|| format!("reading {}", path.display()))?;
+        state.agents.get(id).copied().with_context(|| {
+            let known: Vec<_> = state.agents.keys().map(String::as_str).collect();
+            format!("no agent {id} here; there are {}", known.join(", "))
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! The body of an answer: the app's, streamed, or a problem of ours.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use ee_core::routing::Lease;
+use ee_tunnel::{BodyError, TunnelBody};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use crate::tunnel::Link;
+
+/// What leaves the proxy.
+pub enum ProxyBody {
+    /// An answer of the control plane itself.
+    Own(Full<Bytes>),
+    /// The app's. The credit is given back when its last byte has left, or when it is dropped,
+    /// which cancels the stream at the agent.
+    App {
+        /// The bytes.
+        body: TunnelBody,
+        /// The credit.
+        _lease: Lease<Link>,
+    },
+}
+
+impl ProxyBody {
+    /// Bytes of our own.
+    pub fn own(bytes: Bytes) -> Self {
+        Self::Own(Full::new(bytes))
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::App { body, .. } => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::App { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::App { body, .. } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Which header fields cross the control plane (TUNNEL 9, RFC 9110 7.6.1).
+//!
+//! Fields of one hop end here, and so do the fields that `Connection` nominates, except those a
+//! nomination must not remove: a client could otherwise strip what we or the app rely on.
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE},
+};
+
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+];
+
+/// Removes what belongs to this hop alone. `te` survives as `trailers`: gRPC needs it.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for name in nominated(headers) {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    let wants_trailers = headers.get_all(TE).iter().any(|value| {
+        value.to_str().is_ok_and(|text| text.split(',').any(|word| word.trim() == "trailers"))
+    });
+    if headers.remove(TE).is_some() && wants_trailers {
+        headers.insert(TE, http::HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes `ee-*` and `x-ee-*`: those are ours to write, on either side.
+pub fn strip_ours(headers: &mut HeaderMap) {
+    let ours = |name: &&HeaderName| {
+        name.as_str().starts_with("ee-") || name.as_str().starts_with("x-ee-")
+    };
+    let found: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .filter(may_be_nominated)
+        .collect()
+}
+
+fn may_be_nominated(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let protected = [HOST, COOKIE, AUTHORIZATION, FORWARDED, TE].contains(name);
+    let written_by_us = ["x-forwarded-", "ee-", "x-ee-"].iter().any(|p| text.starts_with(p));
+    !protected && !written_by_us
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let parse = |(name, value): &(&str, &str)| {
+            (name.parse::<HeaderName>().expect("name"), value.parse().expect("value"))
+        };
+        lines.iter().map(parse).collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        headers.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_never_crosses() {
+        let mut headers = headers(&[
+            ("connection", "close, X-Nominee"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
+            ("x-nominee", "gone"),
+            ("accept", "*/*"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["accept"]);
+    }
+
+    #[test]
+    fn what_others_rely_on_cannot_be_nominated_away() {
+        let kept = ["authorization", "cookie", "x-forwarded-for", "x-ee-app", "forwarded"];
+        let nominees = kept.join(",");
+        let mut lines: Vec<(&str, &str)> = kept.iter().map(|name| (*name, "value")).collect();
+        lines.push(("connection", &nominees));
+        let mut headers = headers(&lines);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers.len(), kept.len());
+    }
+
+    #[test]
+    fn te_survives_as_trailers_only() {
+        for (sent, kept) in [("trailers, deflate", Some("trailers")), ("gzip", None)] {
+            let mut headers = headers(&[("te", sent)]);
+            strip_hop_by_hop(&mut headers);
+            assert_eq!(headers.get(TE).and_then(|value| value.to_str().ok()), kept);
+        }
+    }
+
+    #[test]
+    fn our_names_are_nobody_elses_to_write() {
+        let mut headers = headers(&[("ee-app", "x"), ("x-ee-node", "y"), ("xee", "z")]);
+        strip_ours(&mut headers);
+        assert_eq!(names(&headers), ["xee"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! Picks a tunnel, sends the request, and tries again where nobody can have seen it.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use ee_control::proxy::{self, RouteRefusal};
+use ee_core::{registry::TunnelId, routing::Lease};
+use ee_protocol::problem::{Problem, ProblemCode};
+use ee_tunnel::{TunnelBody, TunnelError};
+use http::{Method, Request, Response, request::Parts};
+use http_body::Body;
+
+use super::{
+    body::ProxyBody,
+    lent::Lender,
+    request::{Caller, HEADERS_WITHIN},
+    response,
+};
+use crate::{entropy, state::AppState, tunnel::Link};
+
+/// Further tunnels a request may go to (ROUTING 5, "retry").
+const RETRIES_MAX: usize = 2;
+/// Draws for a tunnel that was not tried yet: of two tunnels eight draws miss one in 256.
+const DRAWS_MAX: usize = 8;
+
+/// Sends a request whose head was made fit; answers with the app's answer or a problem.
+pub async fn forward<B>(
+    state: &AppState,
+    caller: &Caller,
+    head: Parts,
+    body: B,
+    request_id: &str,
+) -> Result<Response<ProxyBody>, Problem>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Display,
+{
+    let answered = tokio::time::timeout(HEADERS_WITHIN, send(state, caller, &head, body)).await;
+    let (lease, answer) = answered.map_err(|_| Problem::new(ProblemCode::ProxyTimeout))??;
+    let (mut parts, body) = answer.into_parts();
+    response::rewrite(&mut parts, lease.node_id(), request_id)?;
+    if head.method != Method::HEAD && response::is_bodiless(parts.status) && !body.is_end_stream() {
+        return Err(Problem::new(ProblemCode::BadAgentResponse)
+            .detail(format!("a body with status {}", parts.status.as_u16())));
+    }
+    Ok(Response::from_parts(parts, ProxyBody::App { body, _lease: lease }))
+}
+
+/// The first answer of at most three tunnels, with the credit it holds.
+async fn send<B>(
+    state: &AppState,
+    caller: &Caller,
+    head: &Parts,
+    body: B,
+) -> Result<(Lease<Link>, Response<TunnelBody>), Problem>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Display,
+{
+    let lender = Lender::new(body);
+    let mut tried: Vec<TunnelId> = Vec::new();
+    loop {
+        let lease = choose(state, caller, &tried)?;
+        let Some(body) = lender.lend() else {
+            return Err(Problem::new(ProblemCode::AgentDisconnected));
+        };
+        let request = Request::from_parts(head.clone(), body);
+        let error = match lease.link().tunnel().request(request).await {
+            Ok(response) => return Ok((lease, response)),
+            Err(error) => error,
+        };
+        tried.push(lease.tunnel());
+        tracing::debug!(event = "tunnel_failed", node = %lease.node_id(), %error);
+        let retry = may_retry(&error, &head.method) && lender.lend().is_some();
+        if !retry || tried.len() > RETRIES_MAX {
+            return Err(refused(&error));
+        }
+    }
+}
+
+/// A tunnel that was not tried yet, or the refusal that a person can act on.
+fn choose(state: &AppState, caller: &Caller, tried: &[TunnelId]) -> Result<Lease<Link>, Problem> {
+    let mut seed = [0; 8];
+    for _ in 0..DRAWS_MAX {
+        entropy::fill(&mut seed);
+        let draw = u64::from_le_bytes(seed);
+        let lease = proxy::choose(state.plane.routes(), &caller.app, state.now(), draw)
+            .map_err(|refusal: RouteRefusal| refusal.problem())?;
+        if !tried.contains(&lease.tunnel()) {
+            return Ok(lease);
+        }
+    }
+    Err(Problem::new(ProblemCode::AgentDisconnected))
+}
+
+/// Whether another tunnel may see the request: always if this one's agent did not, else for
+/// methods that may be repeated (RFC 9110 9.2.2) when the tunnel was lost before any answer.
+fn may_retry(error: &TunnelError, method: &Method) -> bool {
+    let lost = matches!(error, TunnelError::Disconnected);
+    let repeatable = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
+    error.retry_is_safe() || (lost && repeatable.contains(method))
+}
+
+fn refused(error: &TunnelError) -> Problem {
+    let code = match error {
+        TunnelError::NotOpen | TunnelError::GoneAway | TunnelError::Disconnected => {
+            ProblemCode::AgentDisconnected
+        }
+        TunnelError::OverCapacity | TunnelError::Refused => ProblemCode::OverCapacity,
+        TunnelError::Reset(_) | TunnelError::Protocol(_) => ProblemCode::BadAgentResponse,
+        TunnelError::RequestBody(_) => ProblemCode::InvalidRequest,
+    };
+    Problem::new(code).detail(error.to_string())
+}
