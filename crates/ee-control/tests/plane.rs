@@ -1,0 +1,526 @@
+//! The live half from an attested registration to a picked tunnel: durable before public,
+//! closing gates at once, and nothing that one session does to another.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use ee_control::{
+    apps, explain,
+    plane::{self, PlaneHandle, TunnelLink},
+    ports::Clock,
+    proxy::{self, RouteRefusal},
+    resolve::{self, Endpoints},
+};
+use ee_core::{
+    attestation::{
+        AttestationCode, AttestationResult, BindingStrength, Failure, Pinning, Provenance,
+        TcbStatus,
+    },
+    eligibility::GateCode,
+    policy::LivePolicy,
+    registry::TunnelId,
+    session::{
+        Admission, AttestedRegistration, ChallengeAnswer, Event, HealthWord, Heartbeat, Holder,
+        NodeProof, Order, RefusedRegistration, Registration, SessionRefusal,
+    },
+};
+use ee_protocol::{
+    names::{AgentId, AppName},
+    problem::ProblemCode,
+    time::Timestamp,
+    tunnel::Register,
+};
+use ee_store::Store;
+
+#[derive(Debug, Clone, Default)]
+struct Link(Arc<Mutex<Vec<Order>>>);
+
+impl TunnelLink for Link {
+    fn order(&self, order: Order) {
+        self.0.lock().unwrap().push(order);
+    }
+}
+
+impl Link {
+    fn orders(&self) -> Vec<Order> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A plane under test, and the clock that moves by hand.
+struct World {
+    plane: PlaneHandle<Link>,
+    clock: Arc<HandClock>,
+}
+
+/// Runs a plane over `store` for as long as `test` takes.
+async fn with_plane<F: Future<Output = ()>>(store: &Store, test: impl FnOnce(World) -> F) {
+    let clock = Arc::new(HandClock(AtomicI64::new(1_770_000_000_000_000)));
+    let policy = Arc::new(LivePolicy::with_defaults([0x55; 32]));
+    let port: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
+    let (plane, writer) = plane::open(store.clone(), policy, port).await.expect("opens");
+    tokio::select! {
+        () = writer.run() => panic!("the writer ends after its handles"),
+        () = test(World { plane, clock }) => {}
+    }
+}
+
+impl World {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn wait(&self, span: Duration) {
+        self.clock.0.store(self.now().after(span).unix_micros(), Ordering::SeqCst);
+    }
+
+    fn attested(&self, message: &Register) -> Box<AttestedRegistration> {
+        let mut registration = Registration::parse(message).expect("a valid register");
+        let policy = LivePolicy::with_defaults([0x55; 32]);
+        registration.agree(message, &policy).expect("agreed terms");
+        Box::new(AttestedRegistration {
+            registration,
+            result: result(self.now()),
+            agent_key: Some([0x44; 32]),
+            node_proof: NodeProof::NotRegistered,
+            holder: Holder::NotAsked,
+        })
+    }
+
+    async fn ask(&self, attested: Box<AttestedRegistration>) -> (TunnelId, Link, Admission) {
+        let (tunnel, link) = (self.plane.new_tunnel_id(), Link::default());
+        let admission = self.plane.attested(tunnel, link.clone(), attested).await;
+        (tunnel, link, admission)
+    }
+
+    async fn join(&self, message: &Register) -> (TunnelId, Link) {
+        let (tunnel, link, admission) = self.ask(self.attested(message)).await;
+        assert!(matches!(admission, Admission::Joined { .. }), "{admission:?}");
+        (tunnel, link)
+    }
+
+    /// Emits an event and waits until the plane has dealt with it.
+    async fn emit(&self, tunnel: TunnelId, event: Event) {
+        self.plane.emit(tunnel, event).await;
+        self.settle().await;
+    }
+
+    /// Messages keep their order, and this one is answered in its own batch or a later one; the
+    /// second round makes sure that the first batch has been published.
+    async fn settle(&self) {
+        for _ in 0..2 {
+            let registration = self.attested(&register()).registration;
+            self.plane.ask_challenge(&registration).await;
+        }
+    }
+
+    fn choose(&self) -> Result<u64, RouteRefusal> {
+        let lease = proxy::choose(self.plane.routes(), &app(), self.now(), 0)?;
+        Ok(lease.tunnel().0)
+    }
+}
+
+fn app() -> AppName {
+    AppName::parse("myapp").unwrap()
+}
+
+fn register() -> Register {
+    Register {
+        repo: "org/repo".into(),
+        release_tag: "v0.1.3".into(),
+        app_name: "myapp".into(),
+        network: "forge-1".into(),
+        agent_id: "uuid".into(),
+        tunnel_version: Some("2".into()),
+        capabilities: vec!["h2".into(), "itls".into()],
+        instance: Some("boot-1".into()),
+        max_inflight: Some(8),
+        ..Register::default()
+    }
+}
+
+fn agent(id: &str) -> Register {
+    Register { agent_id: id.into(), ..register() }
+}
+
+fn result(at: Timestamp) -> AttestationResult {
+    AttestationResult {
+        at,
+        trust_root: "simulated".into(),
+        sealed: true,
+        binding: BindingStrength::Channel,
+        pinning: Pinning::Full,
+        provenance: Provenance::Local,
+        allowlist_digest: [1; 32],
+        allowlist_entry: String::new(),
+        tcb_status: TcbStatus::UpToDate,
+        tcb_date: at,
+        advisories: Vec::new(),
+        flagged: false,
+        tcb_eval_data_number: 20,
+        evidence_digest: [2; 32],
+        collateral_expires_at: Timestamp::from_unix_seconds(2_000_000_000),
+    }
+}
+
+fn health(word: HealthWord) -> Event {
+    Event::Health(Heartbeat { word, inflight: None, load_permille: None })
+}
+
+fn endpoints() -> Endpoints {
+    Endpoints {
+        tunnel: "wss://control.example/v1/tunnel".into(),
+        public_scheme: "https".into(),
+        app_domain: Some("app.example".into()),
+    }
+}
+
+#[tokio::test]
+async fn first_request_after_attest_is_served() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        assert_eq!(world.choose(), Err(RouteRefusal::UnknownApp));
+        let (tunnel, _) = world.join(&register()).await;
+        assert_eq!(world.choose(), Ok(tunnel.0));
+        let resolved =
+            resolve::resolve(world.plane.routes(), &app(), world.now(), &endpoints());
+        assert_eq!(resolved.http_status, 200);
+        assert_eq!(world.plane.routes().counts(), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn status_payload_tells_the_node_that_would_be_picked() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        world.join(&register()).await;
+        world.wait(Duration::from_secs(10));
+        let routes = world.plane.routes();
+        let status = apps::show(routes, &app(), world.now(), &endpoints()).expect("known");
+        assert!(status.allowed && status.sealed && status.ws_connected);
+        assert_eq!((status.status.as_str(), status.binding.as_str()), ("active", "channel"));
+        assert_eq!(status.url, "https://myapp.app.example/");
+        assert_eq!(status.attestation_status, "valid");
+        assert_eq!(status.health_status, "pass");
+        assert_eq!((status.nodes.total, status.nodes.eligible), (1, 1));
+        assert_eq!(status.last_attest.as_deref(), Some("2026-02-02T02:40:00Z"));
+        assert_eq!(apps::list(routes, world.now(), &endpoints()).apps.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_closes_and_opens_the_gate_at_once() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (tunnel, _) = world.join(&register()).await;
+        world.emit(tunnel, health(HealthWord::Fail)).await;
+        let refusal = world.choose().unwrap_err();
+        assert_eq!(refusal, RouteRefusal::NotEligible { codes: vec![GateCode::HealthFail] });
+        assert_eq!((refusal.status(), refusal.code()), (403, ProblemCode::NotEligible));
+        assert_eq!(refusal.problem().extensions["reason"], "health_fail");
+        world.emit(tunnel, health(HealthWord::Pass)).await;
+        assert_eq!(world.choose(), Ok(tunnel.0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_timeout_is_exact() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (tunnel, _) = world.join(&register()).await;
+        world.wait(Duration::from_secs(60));
+        world.emit(tunnel, health(HealthWord::Pass)).await;
+        world.wait(Duration::from_micros(119_999_999));
+        assert_eq!(world.choose(), Ok(tunnel.0), "the heartbeat counts for 120 s");
+        world.wait(Duration::from_micros(1));
+        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::HealthTimeout] };
+        assert_eq!(world.choose(), Err(refused), "without any event from the session");
+        world.emit(tunnel, Event::HealthTimedOut).await;
+        world.emit(tunnel, health(HealthWord::Pass)).await;
+        assert_eq!(world.choose(), Ok(tunnel.0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stranger_cannot_take_an_app_down() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (tunnel, link) = world.join(&register()).await;
+        let stranger = world.attested(&register()).registration;
+        let answer = world.plane.ask_challenge(&stranger).await;
+        assert!(matches!(answer, ChallengeAnswer::Granted { .. }));
+        // It hangs up, or is refused: its tunnel was never known.
+        let refused = RefusedRegistration {
+            registration: stranger,
+            refusal: Failure::new(AttestationCode::AttestationTimeout).into(),
+        };
+        world.emit(TunnelId(77), Event::Refused(Box::new(refused))).await;
+        world.emit(TunnelId(77), Event::Closed).await;
+        world.emit(TunnelId(77), Event::Failed(Failure::new(AttestationCode::TdDebug))).await;
+        assert_eq!(world.choose(), Ok(tunnel.0));
+        assert_eq!(link.orders(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn app_of_another_repo_is_refused_before_and_after_evidence() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        world.join(&register()).await;
+        let evil = Register { repo: "evil/repo".into(), ..agent("evil") };
+        let attested = world.attested(&evil);
+        let early = world.plane.ask_challenge(&attested.registration).await;
+        assert_eq!(early, ChallengeAnswer::Refused(SessionRefusal::AppBoundToOtherRepo));
+        let (_, _, late) = world.ask(attested).await;
+        assert_eq!(late, Admission::Refused(SessionRefusal::AppBoundToOtherRepo));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_repos_that_race_for_a_name_cannot_both_have_it() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let evil = Register { repo: "evil/repo".into(), ..agent("evil") };
+        let (first, second) = (world.attested(&register()), world.attested(&evil));
+        let (one, two) = tokio::join!(world.ask(first), world.ask(second));
+        assert!(matches!(one.2, Admission::Joined { .. }));
+        assert_eq!(two.2, Admission::Refused(SessionRefusal::AppBoundToOtherRepo));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sandbox_sessions_close_when_their_app_moves_up() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let sandbox = Register { network: "sandbox-1".into(), ..agent("sand") };
+        let (_, link) = world.join(&sandbox).await;
+        let (forge, _) = world.join(&agent("forge")).await;
+        let reason = SessionRefusal::AppBoundToOtherNetwork;
+        assert_eq!(link.orders(), [Order::Close(reason.clone())]);
+        assert_eq!(world.choose(), Ok(forge.0));
+        let (_, _, again) = world.ask(world.attested(&sandbox)).await;
+        assert_eq!(again, Admission::Refused(reason));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn living_holder_keeps_its_node_id() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (holder, holder_link) = world.join(&register()).await;
+        let newcomer = Register { instance: Some("boot-2".into()), ..register() };
+        let (_, newcomer_link, admission) = world.ask(world.attested(&newcomer)).await;
+        assert_eq!(admission, Admission::HolderAsked);
+        assert_eq!(holder_link.orders(), [Order::Ping]);
+        world.emit(holder, Event::Alive).await;
+        assert_eq!(newcomer_link.orders(), [Order::HolderAlive]);
+        assert_eq!(world.choose(), Ok(holder.0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn silent_holder_is_replaced_and_its_late_close_spares_the_new() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (old, old_link) = world.join(&register()).await;
+        let newcomer = Register { instance: Some("boot-2".into()), ..register() };
+        let mut attested = world.attested(&newcomer);
+        attested.holder = Holder::Silent;
+        let (new, _, admission) = world.ask(attested).await;
+        assert!(matches!(admission, Admission::Joined { .. }));
+        assert_eq!(old_link.orders(), [Order::Close(SessionRefusal::Replaced)]);
+        world.emit(old, Event::Closed).await;
+        assert_eq!(world.choose(), Ok(new.0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn agents_own_return_refuses_whoever_waits_for_its_silence() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        world.join(&register()).await;
+        let newcomer = Register { instance: Some("boot-2".into()), ..register() };
+        let (_, link, _) = world.ask(world.attested(&newcomer)).await;
+        world.join(&register()).await;
+        assert_eq!(link.orders(), [Order::HolderAlive]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closed_tunnel_leaves_an_eligible_node_without_tunnel() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (tunnel, _) = world.join(&register()).await;
+        world.emit(tunnel, Event::Closed).await;
+        let refusal = world.choose().unwrap_err();
+        assert_eq!((refusal.clone(), refusal.status()), (RouteRefusal::NoTunnel, 503));
+        let authz = resolve::authz(world.plane.routes(), "myapp", world.now());
+        assert_eq!((authz.allowed, authz.reason.as_str()), (false, "no_tunnel"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn second_agents_disconnect_leaves_the_first_serving() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (first, _) = world.join(&agent("one")).await;
+        let (second, _) = world.join(&agent("two")).await;
+        world.emit(second, Event::Closed).await;
+        assert_eq!(world.choose(), Ok(first.0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn failed_reattestation_closes_the_gate_and_is_explained() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (tunnel, _) = world.join(&register()).await;
+        let failure = Failure::new(AttestationCode::TcbRevoked);
+        world.emit(tunnel, Event::Failed(failure)).await;
+        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::AttestationInvalid] };
+        assert_eq!(world.choose(), Err(refused));
+        let explained = explain::explain(world.plane.routes(), &app(), None, world.now());
+        let explained = explained.expect("known");
+        assert_eq!(explained.nodes[0].gates.len(), 8);
+        assert_eq!(explained.nodes[0].gates[2].code.as_deref(), Some("attestation_invalid"));
+        assert_eq!(explained.refused[0].reason, "tcb_revoked");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_day_without_verdicts_is_served_and_no_longer() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (tunnel, _) = world.join(&register()).await;
+        let failure = Failure::new(AttestationCode::CollateralExpired);
+        world.emit(tunnel, Event::Waiting(failure)).await;
+        world.wait(Duration::from_secs(23 * 3_600));
+        world.emit(tunnel, health(HealthWord::Pass)).await;
+        assert_eq!(world.choose(), Ok(tunnel.0));
+        world.wait(Duration::from_secs(3_600));
+        world.emit(tunnel, health(HealthWord::Pass)).await;
+        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::AttestationStale] };
+        assert_eq!(world.choose(), Err(refused));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn credits_bound_what_is_in_flight() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (tunnel, _) = world.join(&register()).await;
+        world.emit(tunnel, Event::Credits(1)).await;
+        let held = proxy::choose(world.plane.routes(), &app(), world.now(), 0).unwrap();
+        let refusal = world.choose().unwrap_err();
+        assert_eq!((refusal.clone(), refusal.status()), (RouteRefusal::OverCapacity, 503));
+        drop(held);
+        assert_eq!(world.choose(), Ok(tunnel.0));
+        world.emit(tunnel, Event::Draining).await;
+        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::Draining] };
+        assert_eq!(world.choose(), Err(refused));
+        world.emit(tunnel, Event::Credits(8)).await;
+        assert!(world.choose().is_err(), "a draining tunnel takes no credits");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refused_attempts_are_kept_for_known_and_unknown_names() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let registration = world.attested(&agent("rogue")).registration;
+        for _ in 0..40 {
+            let refusal =
+                Failure::new(AttestationCode::RegisterMismatch).about("rtmr2").into();
+            let registration = registration.clone();
+            let refused = Box::new(RefusedRegistration { registration, refusal });
+            world.plane.emit(TunnelId(9), Event::Refused(refused)).await;
+        }
+        world.settle().await;
+        let routes = world.plane.routes();
+        let explained = explain::explain(routes, &app(), None, world.now()).expect("refused");
+        assert_eq!((explained.refused.len(), explained.nodes.len()), (32, 0));
+        assert_eq!(explained.refused[0].reason, "measurement_mismatch:rtmr2");
+        assert!(!explained.refused[0].refusals.is_empty());
+        let other = AgentId::parse("other").unwrap();
+        let filtered = explain::explain(routes, &app(), Some(&other), world.now()).unwrap();
+        assert_eq!(filtered.refused, []);
+        assert_eq!(world.choose(), Err(RouteRefusal::UnknownApp), "a claim binds nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everything_comes_back_after_a_restart_but_the_tunnels() {
+    let store = Store::in_memory().unwrap();
+    with_plane(&store, async |world: World| {
+        world.join(&register()).await;
+    })
+    .await;
+    with_plane(&store, async |world: World| {
+        assert_eq!(world.choose(), Err(RouteRefusal::NoTunnel));
+        let status =
+            apps::show(world.plane.routes(), &app(), world.now(), &endpoints()).expect("kept");
+        assert_eq!((status.repo.as_str(), status.sealed), ("org/repo", true));
+        assert!(!status.ws_connected && !status.allowed);
+        let evil = Register { repo: "evil/repo".into(), ..agent("evil") };
+        let (_, _, admission) = world.ask(world.attested(&evil)).await;
+        assert_eq!(admission, Admission::Refused(SessionRefusal::AppBoundToOtherRepo));
+        let (tunnel, _) = world.join(&Register { instance: None, ..register() }).await;
+        assert_eq!(world.choose(), Ok(tunnel.0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn orders_reach_every_tunnel() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let (_, one) = world.join(&agent("one")).await;
+        let (_, two) = world.join(&Register { release_tag: "v2".into(), ..agent("two") }).await;
+        let registration = world.attested(&agent("one")).registration;
+        world.plane.reattest(registration.repo, registration.release_tag).await;
+        world.plane.drain().await;
+        world.settle().await;
+        assert_eq!(one.orders(), [Order::Reattest, Order::Drain]);
+        assert_eq!(two.orders(), [Order::Drain]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn registered_node_id_needs_its_proof() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let registration = world.attested(&register()).registration;
+        let key = ee_protocol::report_data::sha256(b"ee_node_test");
+        world.plane.set_node_keys(registration.node_id.clone(), vec![key]).await;
+        let answer = world.plane.ask_challenge(&registration).await;
+        assert_eq!(answer, ChallengeAnswer::Granted { node_keys: vec![key] });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_agents_join_in_shared_commits() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        let agents: Vec<Register> = (0..300).map(|n| agent(&format!("agent-{n}"))).collect();
+        let joins = agents.iter().map(|agent| {
+            let app_name = format!("app-{}", agent.agent_id);
+            world.ask(world.attested(&Register { app_name, ..agent.clone() }))
+        });
+        let joined = futures_util::future::join_all(joins).await;
+        assert!(joined.iter().all(|(_, _, a)| matches!(a, Admission::Joined { .. })));
+        assert_eq!(world.plane.routes().counts(), (300, 300));
+    })
+    .await;
+}
