@@ -15,11 +15,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// the store.
 pub fn start(state: &AppState, plane: Plane<Link>) {
     let tasks = &state.tasks;
-    let closing = tasks.closing().clone();
+    let sessions = tasks.clone();
     tasks.spawn("plane", async move {
+        // The last thing a session does is to say that it ended, so the writer outlives them.
+        let served = async {
+            sessions.closing().cancelled().await;
+            sessions.sessions_finished().await;
+        };
         tokio::select! {
             () = plane.run() => {}
-            () = closing.cancelled() => {}
+            () = served => {}
         }
     });
     tasks.spawn("attestation_upkeep", attestation_upkeep(state.clone()));

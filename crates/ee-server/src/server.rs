@@ -125,7 +125,6 @@ impl RunningServer {
         if drained.await.is_err() {
             tracing::warn!(event = "drain_cut_short");
         }
-        self.state.plane.shut_down().await;
         tasks.closing().cancel();
         if tokio::time::timeout(CLOSE_TIMEOUT, tasks.finished()).await.is_err() {
             tracing::warn!(event = "tasks_hang_at_shutdown");

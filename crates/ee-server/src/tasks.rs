@@ -30,6 +30,7 @@ pub struct Died {
 #[derive(Clone)]
 pub struct Tasks {
     tracker: TaskTracker,
+    sessions: TaskTracker,
     clients: TaskTracker,
     stopping: CancellationToken,
     closing: CancellationToken,
@@ -42,6 +43,7 @@ impl Default for Tasks {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             tracker: TaskTracker::new(),
+            sessions: TaskTracker::new(),
             clients: TaskTracker::new(),
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -81,6 +83,7 @@ impl Tasks {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let name = name.into();
+        let task = self.sessions.track_future(task);
         self.start(async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 tracing::error!(event = "session_panicked", task = %name);
@@ -131,6 +134,12 @@ impl Tasks {
     pub async fn clients_finished(&self) {
         self.clients.close();
         self.clients.wait().await;
+    }
+
+    /// Waits until no session is left: what serves sessions ends after them.
+    pub async fn sessions_finished(&self) {
+        self.sessions.close();
+        self.sessions.wait().await;
     }
 
     /// Waits until every task has ended; tasks end once `stopping` or `closing` is cancelled.
