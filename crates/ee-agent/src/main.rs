@@ -118,6 +118,7 @@ fn check() -> ExitCode {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "before there is a log to write to")]
 fn refuse(SettingsRefused(problems): &SettingsRefused) -> ExitCode {
     for problem in problems {
         eprintln!("error[config]: {problem}");

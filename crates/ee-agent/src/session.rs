@@ -8,88 +8,32 @@
 //! **Invariant:** traffic opens only by a `status ok attested`, which with inner TLS must carry a
 //! valid MAC.
 
+mod command;
+mod proof;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ee_protocol::{
-    names::Network,
-    report_data::{Binding, Digest, Nonce, ReportData, WorkloadClaims, node_proof},
+    report_data::{Binding, Nonce, ReportData, WorkloadClaims},
     time::Timestamp,
     tunnel::{
-        AgentMessage, AttestRequest, AttestResponse, ControlMessage, Credits, Drain, Health,
-        InnerTlsMode, MessageError, Status, StatusState, TunnelOffer,
+        AgentMessage, AttestResponse, ControlMessage, Credits, Drain, Health, MessageError, Status,
+        StatusState,
     },
 };
 
+pub use self::command::{Closing, Command, InnerTlsOutcome};
 use crate::{
     health::{HealthSchedule, HealthWord},
     identity::Identity,
     quote::{QuoteBundle, QuoteError},
 };
 
-/// Inner TLS is one round trip; the control plane gives up after the same time (TUNNEL 3.1).
-const INNER_TLS_DEADLINE: Duration = Duration::from_secs(10);
 /// A registered socket may wait 5 minutes for a slot and then for collateral (TUNNEL 11); an
 /// agent that is not attested after twice that time tries another connection.
 const ATTESTED_DEADLINE: Duration = Duration::from_secs(600);
-/// The quote must be done this long before the control plane's deadline (ATTESTATION 7), or half
-/// the time where the deadline is short.
-const QUOTE_RESERVE: Duration = Duration::from_secs(5);
 /// A drain without a window spreads reconnections like one that says the usual 15 s.
 const DRAIN_WINDOW: [u32; 2] = [0, 15_000];
-
-/// What the agent does. If it is not in this list, it does not happen.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// Send this text.
-    Send(AgentMessage),
-    /// The next binary bytes are an inner TLS handshake.
-    ExpectInnerTls,
-    /// The next binary bytes are HTTP/2 in the clear.
-    ExpectPlain,
-    /// Make a quote over these bytes; the answer goes to [`Session::handle_quote`].
-    Quote {
-        /// The challenge it answers.
-        nonce: Nonce,
-        /// What the quote must carry.
-        report_data: ReportData,
-        /// How long it may take.
-        budget: Duration,
-    },
-    /// Traffic may come from now on.
-    OpenTraffic,
-    /// Probe the backend; the answer goes to [`Session::handle_probe`].
-    Probe,
-    /// Bring up another tunnel within this window; this one goes on until it is told to drain.
-    Replace {
-        /// Earliest.
-        from: Duration,
-        /// Latest.
-        until: Duration,
-    },
-    /// Take no new requests, finish those in flight, then close.
-    FinishRequests,
-    /// Close the tunnel.
-    Close(Closing),
-}
-
-/// How and why a tunnel is closed by the agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closing {
-    /// WebSocket close code.
-    pub code: u16,
-    /// Close reason; a status word of TUNNEL 2.1 where one fits.
-    pub reason: String,
-}
-
-/// What came of the inner TLS handshake.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InnerTlsOutcome {
-    /// It stands, with this exporter and these keys.
-    Established(Binding),
-    /// It failed.
-    Failed(String),
-}
 
 /// The state machine of one tunnel.
 #[derive(Debug)]
@@ -308,106 +252,6 @@ impl Session {
         }
     }
 
-    fn handle_challenge(&mut self, now: Timestamp, request: AttestRequest) {
-        let Some(nonce) = parse_nonce(&request.nonce) else {
-            return self.close(1008, "nonce_mismatch");
-        };
-        let budget = Duration::from_secs(u64::from(request.deadline_s));
-        self.challenge = Some(Challenge {
-            nonce,
-            reason: request.reason,
-            control_key: request.cp_key,
-            quote_by: now.after(budget - QUOTE_RESERVE.min(budget / 2)),
-            report_data: None,
-        });
-        match (&self.channel, request.tunnel) {
-            (Channel::Unknown, Some(offer)) => self.handle_offer(now, &offer),
-            // The prototype's control plane: its framing is not spoken here.
-            (Channel::Unknown, None) => self.close(1008, "legacy_framing_unsupported"),
-            (Channel::Handshaking { .. }, _) => {}
-            (Channel::Ready(_), _) => self.ask_for_quote(now),
-        }
-    }
-
-    fn handle_offer(&mut self, now: Timestamp, offer: &TunnelOffer) {
-        if offer.version != 2 || offer.mux != "h2" {
-            return self.close(1008, "tunnel_version_unsupported");
-        }
-        match offer.inner_tls {
-            InnerTlsMode::Required => {
-                self.channel = Channel::Handshaking {
-                    deadline: now.after(INNER_TLS_DEADLINE),
-                };
-                self.commands.push_back(Command::ExpectInnerTls);
-            }
-            // Without inner TLS nobody proves the control plane's key, and whoever ends the
-            // outer TLS reads the traffic: production and pinned agents do not agree to that.
-            InnerTlsMode::Off
-                if self.identity.network == Network::Forge1
-                    || !self.identity.control_keys.is_empty() =>
-            {
-                self.close(1008, "inner_tls_required");
-            }
-            InnerTlsMode::Off => {
-                self.channel = Channel::Ready(Binding::None);
-                self.commands.push_back(Command::ExpectPlain);
-                self.ask_for_quote(now);
-            }
-        }
-    }
-
-    /// Both the challenge and the channel are known: check whom we would prove ourselves to, and
-    /// ask for the quote.
-    fn ask_for_quote(&mut self, now: Timestamp) {
-        let (Channel::Ready(binding), Some(challenge)) = (&self.channel, &mut self.challenge)
-        else {
-            return;
-        };
-        if !is_expected_control(&self.identity, binding, challenge.control_key.as_deref()) {
-            return self.close(1008, "control_key_refused");
-        }
-        let bound = self
-            .identity
-            .binding_digest(&challenge.nonce, &challenge.reason, binding);
-        let report_data = ReportData::new(&self.claims.digest(), &bound);
-        challenge.report_data = Some(report_data);
-        self.commands.push_back(Command::Quote {
-            nonce: challenge.nonce,
-            report_data,
-            budget: challenge.quote_by.since(now),
-        });
-    }
-
-    fn answer(
-        &self,
-        nonce: &Nonce,
-        report_data: &ReportData,
-        bundle: QuoteBundle,
-    ) -> AttestResponse {
-        let token = self.identity.node_token.as_ref();
-        let (binding, session_key) = match &self.channel {
-            Channel::Ready(Binding::TlsExporter { agent_spki, .. }) => {
-                ("tls-exporter", Some(hex::encode(agent_spki)))
-            }
-            Channel::Ready(Binding::None) | Channel::Unknown | Channel::Handshaking { .. } => {
-                ("none", None)
-            }
-        };
-        AttestResponse {
-            nonce: hex::encode(nonce),
-            quote: Some(STANDARD.encode(bundle.quote)),
-            report_data: Some(hex::encode(report_data.0)),
-            measurements: serde_json::to_value(&*self.claims).ok(),
-            binding: Some(binding.to_owned()),
-            session_key,
-            event_log: bundle.event_log,
-            collateral: None,
-            node_proof: token
-                .map(|token| hex::encode(node_proof(token.expose(), nonce, report_data))),
-            error: None,
-        }
-    }
-
     fn handle_status(&mut self, now: Timestamp, status: &Status, authenticated: bool) {
         match (&self.phase, status.state) {
             (Phase::Unattested { .. }, StatusState::Ok) if status.reason == "attested" => {
@@ -466,20 +310,4 @@ impl Session {
             reason: reason.to_owned(),
         }));
     }
-}
-
-/// Whether the other end of the inner TLS is the control plane that this agent wants.
-fn is_expected_control(identity: &Identity, binding: &Binding, named: Option<&str>) -> bool {
-    let Binding::TlsExporter { control_spki, .. } = binding else {
-        return true;
-    };
-    let named_key: Option<Digest> = named
-        .and_then(|text| hex::decode(text).ok())
-        .and_then(|bytes| bytes.try_into().ok());
-    named_key == Some(*control_spki)
-        && (identity.control_keys.is_empty() || identity.control_keys.contains(control_spki))
-}
-
-fn parse_nonce(text: &str) -> Option<Nonce> {
-    hex::decode(text).ok()?.try_into().ok()
 }

@@ -195,9 +195,11 @@ impl Patience {
                     return Err(QuoteError::Failed(format!("{what}: {error}")));
                 }
                 Err(error) if self.since.elapsed() + RETRY_PAUSE >= self.budget => {
-                    return Err(match error.kind() {
-                        io::ErrorKind::ResourceBusy => QuoteError::Busy,
-                        _ => QuoteError::Timeout,
+                    let busy = error.kind() == io::ErrorKind::ResourceBusy;
+                    return Err(if busy {
+                        QuoteError::Busy
+                    } else {
+                        QuoteError::Timeout
                     });
                 }
                 Err(_) => thread::sleep(RETRY_PAUSE),

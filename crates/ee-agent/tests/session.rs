@@ -1,5 +1,10 @@
 //! The agent's session as a whole: what it proves, to whom, and what it never does.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 use std::{sync::Arc, time::Duration};
 
 use ee_agent::{

@@ -1,5 +1,10 @@
 //! configfs-tsm on a fake directory tree: nothing is left behind, whatever the kernel says.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 use std::{
     io,
     path::{Path, PathBuf},

@@ -1,5 +1,11 @@
 //! The whole agent against a control plane and a backend on loopback.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot be set up has failed, and its tasks end with its runtime"
+)]
+
 mod harness;
 
 use std::{

@@ -45,7 +45,7 @@ pub(super) enum Sent<B: RequestBody> {
     /// Response headers are there.
     Answered(Connection<B>, Response<Incoming>),
     /// The connection closed before it took the request, which is whole and safe to send again.
-    NotSent(Request<B>, BoxError),
+    Untouched(Request<B>, BoxError),
     /// The backend may have seen the request.
     Failed(BoxError),
 }
@@ -86,7 +86,7 @@ impl<B: RequestBody> Connection<B> {
         match outcome {
             Ok(response) => Sent::Answered(self, response),
             Err(mut error) => match error.take_message() {
-                Some(request) => Sent::NotSent(request, error.into_error().into()),
+                Some(request) => Sent::Untouched(request, error.into_error().into()),
                 None => Sent::Failed(error.into_error().into()),
             },
         }

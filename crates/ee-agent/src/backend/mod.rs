@@ -120,14 +120,14 @@ impl<B: RequestBody> Backend<B> {
                 Sent::Answered(connection, response) => {
                     return self.answered(connection, response);
                 }
-                Sent::NotSent(returned, _) => request = returned,
+                Sent::Untouched(returned, _) => request = returned,
                 Sent::Failed(error) => return Err(error),
             }
         }
         let connection = self.pool.connect().await?;
         match connection.send(request).await {
             Sent::Answered(connection, response) => self.answered(connection, response),
-            Sent::NotSent(_, error) | Sent::Failed(error) => Err(error),
+            Sent::Untouched(_, error) | Sent::Failed(error) => Err(error),
         }
     }
 
@@ -152,7 +152,7 @@ pub(crate) async fn ask<B: RequestBody>(
         .await
     {
         Sent::Answered(_, response) => Ok(response.status()),
-        Sent::NotSent(_, error) | Sent::Failed(error) => Err(error),
+        Sent::Untouched(_, error) | Sent::Failed(error) => Err(error),
     }
 }
 

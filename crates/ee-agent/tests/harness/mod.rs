@@ -22,7 +22,7 @@ use ee_protocol::{
     },
 };
 use ee_tunnel::{
-    InnerTls, TunnelHandle, TunnelOptions,
+    InnerTls, TunnelBody, TunnelHandle, TunnelOptions,
     control::{ControlEvent, ControlTunnel},
     keys::{InnerTlsClient, TunnelKey},
 };
@@ -287,16 +287,23 @@ impl Served {
             let response = self.handle.request(request).await.unwrap();
             let status = response.status().as_u16();
             let origin = response.headers()["ee-origin"].to_str().unwrap().to_owned();
-            (
-                status,
-                origin,
-                response.into_body().collect().await.unwrap().to_bytes(),
-            )
+            (status, origin, copied(response.into_body()).await)
         };
         tokio::time::timeout(PATIENCE, exchange)
             .await
             .expect("an answer in time")
     }
+}
+
+/// The window is given back as the pieces are dropped, so none may be kept.
+async fn copied(mut body: TunnelBody) -> Bytes {
+    let mut content = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.unwrap().into_data() {
+            content.extend_from_slice(&data);
+        }
+    }
+    content.into()
 }
 
 /// The server's half of the WebSocket upgrade.
