@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
 
     fn h2_ended(&mut self, error: Option<&h2::Error>) {
         self.mux = Mux::Off;
-        self.wire.set_rule(BinaryRule::Refused);
+        self.wire.set_rule(BinaryRule::Ignored);
         if let Some(error) = error {
             tracing::debug!(%error, "the tunnel's HTTP/2 session failed");
             self.wire.violate(Violation::MuxFailed);

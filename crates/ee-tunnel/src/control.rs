@@ -280,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
     /// Without an error: the agent said GOAWAY and its last stream is done.
     fn h2_ended(&mut self, result: &Result<(), h2::Error>) {
         self.mux = Mux::Off;
-        self.wire.set_rule(BinaryRule::Refused);
+        self.wire.set_rule(BinaryRule::Ignored);
         self.draining = true;
         self.shared.set_session(Session::Closed);
         if let Err(error) = result {

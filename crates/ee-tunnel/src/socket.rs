@@ -31,6 +31,9 @@ pub(crate) enum BinaryRule {
     Handshake { receive: usize, send: usize },
     /// All are.
     Open,
+    /// HTTP/2 has ended in good order: what the peer still says about it (its own GOAWAY, window
+    /// updates) is legal and means nothing.
+    Ignored,
 }
 
 /// How reading ended.
@@ -341,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
         match &mut self.rule {
             BinaryRule::Open => {}
+            BinaryRule::Ignored => return,
             BinaryRule::Handshake { receive, .. } if *receive >= payload.len() => {
                 *receive -= payload.len();
             }
