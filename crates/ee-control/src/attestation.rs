@@ -39,7 +39,7 @@ use self::{
 use crate::{
     collateral::{CollateralParts, CollateralService},
     ports::{Clock, CollateralSource, Offload, ReleaseKey, ReleaseSource, on_pool},
-    reference_values::{PinnedRelease, ReferenceValues},
+    reference_values::ReferenceValues,
     trusted_time::TrustedTime,
 };
 
@@ -234,19 +234,24 @@ impl Attestor {
         let opened = Arc::new(opened);
         trail.body_digest = hex::encode(opened.quote.evidence_digest());
         let now = self.time.now()?;
-        let pinned = self
-            .known_reference(&release, request, &opened, judge, now)
-            .await?;
+        let known = self
+            .references
+            .lookup(&release, request.attested_before)
+            .await;
+        let pinned = stages::known_reference(known, &opened, &judge.policy, now)?;
+        if let Some(pinned) = &pinned {
+            trail.allowlist_digest = hex::encode(pinned.allowlist.digest());
+        }
         let verified = self.platform(&opened, judge, now, trail).await?;
         let reference = match pinned {
             Some(pinned) => pinned,
             None => {
                 let obtained = self.references.obtain(&release).await?;
+                trail.allowlist_digest = hex::encode(obtained.allowlist.digest());
                 stages::check_reference(&opened, &obtained, &judge.policy, now)?;
                 obtained
             }
         };
-        trail.allowlist_digest = hex::encode(reference.allowlist.digest());
         let facts = self.facts(&verified, now).await?;
         self.finish(
             Finished {
@@ -259,30 +264,6 @@ impl Attestor {
             judge,
         )
         .await
-    }
-
-    /// Stages 5 and 6, if the release is known.
-    async fn known_reference(
-        &self,
-        release: &ReleaseKey,
-        request: &VerificationRequest,
-        opened: &Opened,
-        judge: &Judge,
-        now: Timestamp,
-    ) -> Result<Option<PinnedRelease>, Failure> {
-        use crate::reference_values::Lookup;
-        match self
-            .references
-            .lookup(release, request.attested_before)
-            .await
-        {
-            Lookup::Refused(failure) => Err(failure),
-            Lookup::Unpinned => Ok(None),
-            Lookup::Pinned(pinned) => {
-                stages::check_reference(opened, &pinned, &judge.policy, now)?;
-                Ok(Some(pinned))
-            }
-        }
     }
 
     /// Stages 7 and 8.
@@ -346,13 +327,18 @@ impl Attestor {
         finished: Finished,
         judge: &Arc<Judge>,
     ) -> Result<AttestationResult, Failure> {
-        let siblings = self.references.siblings(&finished.reference.release);
-        let judge = Arc::clone(judge);
-        self.pool(move || {
-            let outcome = stages::finish(&finished, &judge.policy);
-            outcome.map_err(|failure| stages::with_sibling(failure, &finished, &siblings))
+        let finished = Arc::new(finished);
+        let (judge, shared) = (Arc::clone(judge), Arc::clone(&finished));
+        let outcome = self
+            .pool(move || stages::finish(&shared, &judge.policy))
+            .await;
+        outcome.map_err(|failure| {
+            if failure.code != AttestationCode::RegisterMismatch {
+                return failure;
+            }
+            let siblings = self.references.siblings(&finished.reference.release);
+            stages::with_sibling(failure, &finished, &siblings)
         })
-        .await
     }
 
     async fn pool<T, F>(&self, work: F) -> Result<T, Failure>

@@ -254,6 +254,8 @@ impl Inner {
         }
         let flight = arrival::fetch(Arc::clone(&self), kind).boxed().shared();
         slot.flight = Some(flight.clone());
+        // The reconciler sees it to its end when whoever asked first went away.
+        self.due.notify_one();
         Ok(Some(flight))
     }
 

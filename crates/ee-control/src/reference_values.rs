@@ -31,7 +31,7 @@ use ee_protocol::{report_data::Digest, time::Timestamp};
 use ee_store::{Store, StoreError};
 use futures_util::{
     FutureExt, StreamExt,
-    future::{BoxFuture, Shared},
+    future::{self, BoxFuture, Shared},
     stream,
 };
 use tokio::sync::Notify;
@@ -161,11 +161,14 @@ impl ReferenceValues {
 
     /// Revalidates what was used while stale. Idempotent.
     pub async fn reconcile(&self) -> Revalidated {
+        // A fetch goes on when whoever asked first went away.
+        let flights: Vec<Flight> = self.inner.state().flights.values().cloned().collect();
+        future::join_all(flights).await;
         let due = self.inner.due_now();
         let reattest = stream::iter(due)
             .map(|release| async move { self.inner.revalidate(&release).await.then_some(release) })
             .buffer_unordered(AT_ONCE)
-            .filter_map(std::future::ready)
+            .filter_map(future::ready)
             .collect()
             .await;
         Revalidated {
@@ -197,12 +200,10 @@ impl ReferenceValues {
     pub fn siblings(&self, release: &ReleaseKey) -> Vec<PinnedRelease> {
         let (repo, tag) = release.identity();
         let state = self.inner.state();
-        let same_repo =
-            |((other, other_tag), _): &(&Identity, &Pin)| *other == repo && *other_tag != tag;
-        state
-            .pins
-            .iter()
-            .filter(same_repo)
+        let of_repo = state.pins.range((repo.clone(), String::new())..);
+        of_repo
+            .take_while(|((other, _), _)| *other == repo)
+            .filter(|((_, other_tag), _)| *other_tag != tag)
             .map(|(_, pin)| pin.pinned.clone())
             .collect()
     }
@@ -311,7 +312,7 @@ impl Inner {
             return Ok(flight.clone());
         }
         if let Some(pin) = state.pins.get(&identity) {
-            return Ok(std::future::ready(Ok(pin.pinned.clone())).boxed().shared());
+            return Ok(future::ready(Ok(pin.pinned.clone())).boxed().shared());
         }
         if let Some(refused) = state.refused.get(&identity).filter(|kept| now < kept.until) {
             return Err(refused.failure.clone());
@@ -331,6 +332,7 @@ impl Inner {
             .boxed()
             .shared();
         state.flights.insert(identity, flight.clone());
+        self.due.notify_one();
         Ok(flight)
     }
 }

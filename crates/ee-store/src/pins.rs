@@ -50,6 +50,8 @@ pub struct ChangedAsset {
     pub digest: Digest,
     /// The changed content.
     pub content: Vec<u8>,
+    /// Where it came from.
+    pub provenance: Provenance,
     /// When it was first noticed.
     pub at: Timestamp,
 }
@@ -116,6 +118,7 @@ fn pin(row: &Row<'_>) -> rusqlite::Result<PinRow> {
         Some(digest) => Some(ChangedAsset {
             digest,
             content: row.get("changed_content")?,
+            provenance: word(row, "changed_provenance", provenance)?,
             at: time(row, "changed_at_us")?,
         }),
         None => None,
@@ -184,7 +187,8 @@ fn set_changed(db: &Connection, key: &PinKey, changed: &ChangedAsset) -> Result<
         "UPDATE allowlist_pin
          SET changed_digest = ?3,
              changed_content = ?4,
-             changed_at_us = COALESCE(changed_at_us, ?5)
+             changed_provenance = ?5,
+             changed_at_us = COALESCE(changed_at_us, ?6)
          WHERE repo_key = ?1
            AND tag = ?2
            AND digest <> ?3",
@@ -194,6 +198,7 @@ fn set_changed(db: &Connection, key: &PinKey, changed: &ChangedAsset) -> Result<
         &key.tag,
         changed.digest,
         &changed.content,
+        changed.provenance.as_str(),
         changed.at.unix_micros(),
     ))?;
     Ok(())
@@ -216,8 +221,10 @@ fn acknowledge(db: &Connection, key: &PinKey, seen: &Digest) -> Result<bool, Sto
             "UPDATE allowlist_pin
              SET digest = changed_digest,
                  content = changed_content,
+                 provenance = changed_provenance,
                  changed_digest = NULL,
                  changed_content = NULL,
+                 changed_provenance = NULL,
                  changed_at_us = NULL
              WHERE repo_key = ?1
                AND tag = ?2

@@ -210,6 +210,7 @@ async fn the_pin_seen_first_stands() {
     let change = |content: &[u8], second| ChangedAsset {
         digest: ee_protocol::report_data::sha256(content),
         content: content.to_vec(),
+        provenance: Provenance::Local,
         at: at(second),
     };
     store
@@ -246,8 +247,12 @@ async fn the_pin_seen_first_stands() {
     );
     let pins = store.pins().await.unwrap();
     assert_eq!(
-        (pins[0].content.as_slice(), pins[0].changed.clone()),
-        (&b"three"[..], None)
+        (
+            pins[0].content.as_slice(),
+            pins[0].provenance,
+            pins[0].changed.clone()
+        ),
+        (&b"three"[..], Provenance::Local, None)
     );
 }
 

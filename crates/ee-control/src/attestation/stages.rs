@@ -17,7 +17,7 @@ use ee_protocol::{
 use subtle::ConstantTimeEq;
 
 use super::row;
-use crate::reference_values::PinnedRelease;
+use crate::reference_values::{Lookup, PinnedRelease};
 
 /// Evidence that passed stages 1 to 4.
 pub(super) struct Opened {
@@ -95,6 +95,24 @@ fn check_node_proof(request: &VerificationRequest, evidence: &Evidence) -> Resul
     }
     let hint = "EE_NODE_TOKEN is not a live token of this node: issue a new one";
     refused(AttestationCode::NodeTokenInvalid, hint)
+}
+
+/// Stages 5 and 6 with what is known of the release; `None` if it must be fetched first, which
+/// evidence earns by passing stages 7 and 8.
+pub(super) fn known_reference(
+    known: Lookup,
+    opened: &Opened,
+    policy: &NetworkPolicy,
+    now: Timestamp,
+) -> Result<Option<PinnedRelease>, Failure> {
+    match known {
+        Lookup::Refused(failure) => Err(failure),
+        Lookup::Unpinned => Ok(None),
+        Lookup::Pinned(pinned) => {
+            check_reference(opened, &pinned, policy, now)?;
+            Ok(Some(pinned))
+        }
+    }
 }
 
 /// The rest of stage 5, and stage 6.

@@ -146,6 +146,7 @@ impl Inner {
         let changed = ChangedAsset {
             digest: asset.digest,
             content: asset.content.to_vec(),
+            provenance: asset.provenance,
             at: now,
         };
         if let Err(error) = self.store.pin_changed(pin_key(release), changed).await {
@@ -185,6 +186,7 @@ impl Inner {
         let mut state = self.state();
         if let Some(pin) = state.pins.get_mut(&release.identity()) {
             pin.pinned.allowlist = Arc::new(allowlist);
+            pin.pinned.provenance = asset.provenance;
             pin.digest = asset.digest;
             pin.changed = None;
         }

@@ -243,3 +243,23 @@ async fn the_operators_directory_counts_as_release_and_may_change() {
     world.clock.pass(Duration::from_secs(3));
     assert_eq!(world.reason(world.serving()).await, "allowlist_revoked");
 }
+
+#[tokio::test]
+async fn a_fetch_goes_on_when_whoever_asked_hung_up() {
+    let world = World::new().await;
+    // Collateral first, so that the release's fetch is the only one.
+    let mut other = world.good();
+    other.registration.release_tag = "v9.9.9".parse().unwrap();
+    assert_eq!(world.reason(other).await, "allowlist_not_found");
+
+    let mut asking = Box::pin(world.reason(world.good()));
+    let asked = world.releases.asked();
+    while world.releases.asked() == asked && world.releases.waiting() == 0 {
+        assert!(futures_util::poll!(asking.as_mut()).is_pending());
+    }
+    drop(asking);
+    world.attestor.reconcile().await;
+    let asked = world.releases.asked();
+    assert_eq!(world.reason(world.good()).await, "pass");
+    assert_eq!(world.releases.asked(), asked);
+}

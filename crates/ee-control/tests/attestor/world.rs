@@ -69,6 +69,8 @@ pub struct FakeReleases {
     pub error: Mutex<Option<ReleaseError>>,
     pub asked: Mutex<Vec<String>>,
     pub provenance: Mutex<Option<Provenance>>,
+    /// Questions that have begun.
+    begun: AtomicI64,
 }
 
 impl FakeReleases {
@@ -83,6 +85,11 @@ impl FakeReleases {
 
     pub fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
+    }
+
+    /// Questions that have begun and are not answered.
+    pub fn waiting(&self) -> usize {
+        usize::try_from(self.begun.load(Ordering::SeqCst)).unwrap() - self.asked()
     }
 
     fn answer(
@@ -130,6 +137,7 @@ impl ReleaseSource for FakeReleases {
         etag: Option<&'a str>,
     ) -> BoxFuture<'a, Result<ReleaseFetch, ReleaseError>> {
         async move {
+            self.begun.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
             self.answer(release, etag)
         }

@@ -48,11 +48,13 @@ CREATE TABLE allowlist_pin (
     first_seen_us INTEGER NOT NULL,
     changed_digest BLOB CHECK (changed_digest IS NULL OR length(changed_digest) = 32),
     changed_content BLOB,
+    changed_provenance TEXT,
     changed_at_us INTEGER,
     revoked INTEGER NOT NULL DEFAULT 0 CHECK (revoked IN (0, 1)),
     PRIMARY KEY (repo_key, tag),
     CHECK ((changed_digest IS NULL) = (changed_at_us IS NULL)),
-    CHECK ((changed_digest IS NULL) = (changed_content IS NULL))
+    CHECK ((changed_digest IS NULL) = (changed_content IS NULL)),
+    CHECK ((changed_digest IS NULL) = (changed_provenance IS NULL))
 ) STRICT;
 
 CREATE TABLE tcb_first_seen (
