@@ -163,7 +163,11 @@ pub struct Failure {
 impl Failure {
     /// A failure that the code alone explains.
     pub fn new(code: AttestationCode) -> Self {
-        Self { code, subject: None, refusals: Vec::new() }
+        Self {
+            code,
+            subject: None,
+            refusals: Vec::new(),
+        }
     }
 
     /// Names what the failure is about.
@@ -278,7 +282,10 @@ impl Provenance {
 
 /// The status of a platform's TCB, as Intel's TCB info and QE identity give it, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are Intel's own (PCS v4 API, tcbStatus)")]
+#[expect(
+    missing_docs,
+    reason = "the names are Intel's own (PCS v4 API, tcbStatus)"
+)]
 pub enum TcbStatus {
     UpToDate,
     SWHardeningNeeded,
@@ -373,7 +380,10 @@ mod tests {
 
     #[test]
     fn codes_stand_in_order_of_stages() {
-        let stages: Vec<u8> = AttestationCode::ALL.iter().map(|code| code.stage()).collect();
+        let stages: Vec<u8> = AttestationCode::ALL
+            .iter()
+            .map(|code| code.stage())
+            .collect();
         assert!(stages.is_sorted(), "{stages:?}");
         assert!(AttestationCode::ALL.is_sorted());
     }

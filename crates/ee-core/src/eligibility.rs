@@ -180,7 +180,10 @@ impl<'a> Assessment<'a> {
     /// The node with proof of its eligibility, or the code of the first closed gate.
     pub fn eligible(&self) -> Result<EligibleNode<'a>, GateCode> {
         match self.reason() {
-            None => Ok(EligibleNode { node: self.node, valid_until: self.valid_until }),
+            None => Ok(EligibleNode {
+                node: self.node,
+                valid_until: self.valid_until,
+            }),
             Some(code) => Err(code),
         }
     }
@@ -209,7 +212,9 @@ impl<'a> Assessment<'a> {
 /// Answers all eight gates.
 pub fn assess<'a>(node: &'a Node, policy: &LivePolicy, now: Timestamp) -> Assessment<'a> {
     let attestation_until = attestation_end(node, policy);
-    let health_until = node.last_health_at.map(|at| at.after(policy.health_timeout));
+    let health_until = node
+        .last_health_at
+        .map(|at| at.after(policy.health_timeout));
     let codes = [
         registered(node),
         (now >= node.expires_at).then_some(GateCode::RegistrationExpired),
@@ -224,7 +229,11 @@ pub fn assess<'a>(node: &'a Node, policy: &LivePolicy, now: Timestamp) -> Assess
         .into_iter()
         .flatten()
         .fold(Timestamp::FAR_FUTURE, Ord::min);
-    Assessment { node, codes, valid_until }
+    Assessment {
+        node,
+        codes,
+        valid_until,
+    }
 }
 
 fn registered(node: &Node) -> Option<GateCode> {
@@ -240,7 +249,10 @@ fn attestation_end(node: &Node, policy: &LivePolicy) -> Option<Timestamp> {
     Some(match node.attestation {
         AttestationState::Waiting(_) => passed.at.after(WAITING_MAX),
         AttestationState::Unknown | AttestationState::Valid(_) | AttestationState::Invalid(_) => {
-            passed.at.after(policy.attest_interval).after(policy.attest_deadline())
+            passed
+                .at
+                .after(policy.attest_interval)
+                .after(policy.attest_deadline())
         }
     })
 }
@@ -249,9 +261,9 @@ fn attestation(node: &Node, until: Option<Timestamp>, now: Timestamp) -> Option<
     match node.attestation {
         AttestationState::Unknown => Some(GateCode::AttestationUnknown),
         AttestationState::Invalid(_) => Some(GateCode::AttestationInvalid),
-        AttestationState::Valid(_) | AttestationState::Waiting(_) => {
-            until.is_none_or(|until| now >= until).then_some(GateCode::AttestationStale)
-        }
+        AttestationState::Valid(_) | AttestationState::Waiting(_) => until
+            .is_none_or(|until| now >= until)
+            .then_some(GateCode::AttestationStale),
     }
 }
 
@@ -294,7 +306,10 @@ pub fn detail(gate: Gate, node: &Node, policy: &LivePolicy) -> String {
         Gate::Health => match (node.health, node.last_health_at) {
             (Some(HealthWord::Fail), _) => "the agent's probe of its backend fails".to_owned(),
             (_, Some(at)) => {
-                format!("last pass {at}, good for {} s", policy.health_timeout.as_secs())
+                format!(
+                    "last pass {at}, good for {} s",
+                    policy.health_timeout.as_secs()
+                )
             }
             (_, None) => "no heartbeat since the control plane started".to_owned(),
         },
@@ -315,7 +330,10 @@ fn attestation_detail(node: &Node, policy: &LivePolicy) -> String {
         AttestationState::Unknown => "never attested".to_owned(),
         AttestationState::Valid(passed) => format!("passed {}, good until {until}", passed.at),
         AttestationState::Waiting(passed) => {
-            format!("passed {}; the next verdict waits for us or an upstream", passed.at)
+            format!(
+                "passed {}; the next verdict waits for us or an upstream",
+                passed.at
+            )
         }
         AttestationState::Invalid(invalid) => format!("refused: {}", invalid.reason),
     }
@@ -333,7 +351,10 @@ fn policy_detail(node: &Node, policy: &LivePolicy) -> String {
         None => "nothing attested".to_owned(),
     };
     let least = rules.least_binding.as_str();
-    format!("{}: {demanded}, binding at least {least}; node: {seen}", node.network)
+    format!(
+        "{}: {demanded}, binding at least {least}; node: {seen}",
+        node.network
+    )
 }
 
 #[cfg(test)]

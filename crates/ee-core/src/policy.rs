@@ -4,12 +4,7 @@
 
 use std::time::Duration;
 
-use ee_protocol::{
-    names::Network,
-    report_data::Digest,
-    time::Timestamp,
-    tunnel::InnerTlsMode,
-};
+use ee_protocol::{names::Network, report_data::Digest, time::Timestamp, tunnel::InnerTlsMode};
 
 use crate::attestation::BindingStrength;
 
@@ -118,8 +113,14 @@ mod tests {
     fn warning_window_never_covers_a_whole_registration() {
         let mut policy = LivePolicy::with_defaults([0; 32]);
         let end = Timestamp::from_unix_seconds(100 * 86_400);
-        assert_eq!(policy.warning_begins(end), end.before(Duration::from_secs(3 * 86_400)));
+        assert_eq!(
+            policy.warning_begins(end),
+            end.before(Duration::from_secs(3 * 86_400))
+        );
         policy.registration_ttl = Duration::from_secs(86_400);
-        assert_eq!(policy.warning_begins(end), end.before(Duration::from_secs(43_200)));
+        assert_eq!(
+            policy.warning_begins(end),
+            end.before(Duration::from_secs(43_200))
+        );
     }
 }

@@ -256,7 +256,11 @@ impl Registry {
         let node = self.node_of_mut(tunnel)?;
         let last_pass = node.attestation.passed().cloned();
         let reason = failure.reason();
-        node.attestation = AttestationState::Invalid(Invalid { at, reason, last_pass });
+        node.attestation = AttestationState::Invalid(Invalid {
+            at,
+            reason,
+            last_pass,
+        });
         Some(node)
     }
 
@@ -316,7 +320,10 @@ impl Registry {
     /// The refusal that a registration would meet before any evidence is asked for. Says nothing
     /// about the future: the plan is made again when the evidence has passed.
     pub fn precheck(&self, registration: &crate::session::Registration) -> Option<SessionRefusal> {
-        if self.node(&registration.node_id).is_some_and(|node| node.banned) {
+        if self
+            .node(&registration.node_id)
+            .is_some_and(|node| node.banned)
+        {
             return Some(SessionRefusal::Banned);
         }
         self.binding_refusal(registration)
@@ -333,7 +340,10 @@ impl Registry {
         {
             self.unlist(&old.app.clone(), &node.id);
         }
-        self.app_nodes.entry(node.app.clone()).or_default().insert(node.id.clone());
+        self.app_nodes
+            .entry(node.app.clone())
+            .or_default()
+            .insert(node.id.clone());
         self.nodes.insert(node.id.clone(), node);
     }
 
@@ -348,7 +358,10 @@ impl Registry {
 
     fn settle_presence(&mut self, id: &NodeId) {
         let open = self.tunnels_of(id).count();
-        let draining = self.tunnels_of(id).filter(|(_, tunnel)| tunnel.draining).count();
+        let draining = self
+            .tunnels_of(id)
+            .filter(|(_, tunnel)| tunnel.draining)
+            .count();
         let all_drain = open > 0 && draining == open;
         let Some(node) = self.nodes.get_mut(id) else {
             return;

@@ -31,13 +31,20 @@ const NEVER: i64 = i64::MIN;
 impl NodeCell {
     /// A node that may not serve yet.
     pub const fn closed() -> Self {
-        Self { valid_until: AtomicI64::new(NEVER), last_health_at: AtomicI64::new(NEVER) }
+        Self {
+            valid_until: AtomicI64::new(NEVER),
+            last_health_at: AtomicI64::new(NEVER),
+        }
     }
 
     /// The node is eligible until then.
     pub fn open(&self, node: &EligibleNode<'_>) {
-        self.valid_until.store(node.valid_until().unix_micros(), Ordering::Release);
-        let at = node.node().last_health_at.map_or(NEVER, Timestamp::unix_micros);
+        self.valid_until
+            .store(node.valid_until().unix_micros(), Ordering::Release);
+        let at = node
+            .node()
+            .last_health_at
+            .map_or(NEVER, Timestamp::unix_micros);
         self.last_health_at.store(at, Ordering::Release);
     }
 
@@ -67,7 +74,10 @@ pub struct TunnelCell {
 impl TunnelCell {
     /// An idle tunnel with this many credits.
     pub const fn new(credits: u32) -> Self {
-        Self { inflight: AtomicU32::new(0), credits: AtomicU32::new(credits) }
+        Self {
+            inflight: AtomicU32::new(0),
+            credits: AtomicU32::new(credits),
+        }
     }
 
     /// The agent granted so many; zero closes the tunnel for new requests.
@@ -132,7 +142,13 @@ impl<L> Slot<L> {
         cell: Arc<TunnelCell>,
         link: L,
     ) -> Self {
-        Self { tunnel, node_id: node.node().id.clone(), link, node: node_cell, cell }
+        Self {
+            tunnel,
+            node_id: node.node().id.clone(),
+            link,
+            node: node_cell,
+            cell,
+        }
     }
 
     /// The tunnel.
@@ -200,7 +216,9 @@ impl<L> Default for Pool<L> {
 
 impl<L> FromIterator<Slot<L>> for Pool<L> {
     fn from_iter<I: IntoIterator<Item = Slot<L>>>(slots: I) -> Self {
-        Self { slots: slots.into_iter().map(Arc::new).collect() }
+        Self {
+            slots: slots.into_iter().map(Arc::new).collect(),
+        }
     }
 }
 
@@ -241,7 +259,11 @@ impl<L> Pool<L> {
             true => self.slots[at].cell.load(),
             false => u64::MAX,
         };
-        if weight(b) < weight(a) { (b, a) } else { (a, b) }
+        if weight(b) < weight(a) {
+            (b, a)
+        } else {
+            (a, b)
+        }
     }
 }
 

@@ -33,7 +33,10 @@ pub struct PendingSessions {
 impl PendingSessions {
     /// Nobody waits.
     pub const fn new() -> Self {
-        Self { total: 0, by_ip: BTreeMap::new() }
+        Self {
+            total: 0,
+            by_ip: BTreeMap::new(),
+        }
     }
 
     /// Takes a place.

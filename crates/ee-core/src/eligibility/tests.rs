@@ -14,7 +14,12 @@ use crate::{
 };
 
 fn passed(at: Timestamp) -> Passed {
-    Passed { at, sealed: true, binding: BindingStrength::Channel, result: None }
+    Passed {
+        at,
+        sealed: true,
+        binding: BindingStrength::Channel,
+        result: None,
+    }
 }
 
 fn node() -> Node {
@@ -36,7 +41,11 @@ fn node() -> Node {
 
 fn invalid() -> AttestationState {
     let (reason, last_pass) = ("tcb_revoked".to_owned(), Some(passed(start())));
-    AttestationState::Invalid(Invalid { at: start(), reason, last_pass })
+    AttestationState::Invalid(Invalid {
+        at: start(),
+        reason,
+        last_pass,
+    })
 }
 
 fn codes(node: &Node, now: Timestamp) -> Vec<GateCode> {
@@ -48,27 +57,48 @@ fn each_gate_closes_with_its_code() {
     type Change = fn(&mut Node);
     let cases: [(Change, &[GateCode]); 11] = [
         (|_| {}, &[]),
-        (|n| n.presence = Presence::Released, &[GateCode::NotRegistered]),
+        (
+            |n| n.presence = Presence::Released,
+            &[GateCode::NotRegistered],
+        ),
         (|n| n.expires_at = start(), &[GateCode::RegistrationExpired]),
-        (|n| n.attestation = AttestationState::Unknown, &[GateCode::AttestationUnknown]),
-        (|n| n.attestation = invalid(), &[GateCode::AttestationInvalid]),
-        (|n| n.health = Some(HealthWord::Fail), &[GateCode::HealthFail]),
+        (
+            |n| n.attestation = AttestationState::Unknown,
+            &[GateCode::AttestationUnknown],
+        ),
+        (
+            |n| n.attestation = invalid(),
+            &[GateCode::AttestationInvalid],
+        ),
+        (
+            |n| n.health = Some(HealthWord::Fail),
+            &[GateCode::HealthFail],
+        ),
         (|n| n.health = None, &[GateCode::HealthTimeout]),
         (
             |n| {
                 let sealed = false;
-                n.attestation = AttestationState::Valid(Passed { sealed, ..passed(start()) });
+                n.attestation = AttestationState::Valid(Passed {
+                    sealed,
+                    ..passed(start())
+                });
             },
             &[GateCode::SealedRequired],
         ),
         (
             |n| {
                 let binding = BindingStrength::Nonce;
-                n.attestation = AttestationState::Valid(Passed { binding, ..passed(start()) });
+                n.attestation = AttestationState::Valid(Passed {
+                    binding,
+                    ..passed(start())
+                });
             },
             &[GateCode::BindingRequired],
         ),
-        (|n| n.presence = Presence::AdminDrains, &[GateCode::Draining]),
+        (
+            |n| n.presence = Presence::AdminDrains,
+            &[GateCode::Draining],
+        ),
         (|n| n.banned = true, &[GateCode::Banned]),
     ];
     for (change, expected) in cases {
@@ -91,7 +121,10 @@ fn sandbox_serves_unsealed_nodes_bound_by_nonce() {
         ..node()
     };
     assert_eq!(codes(&node, start()), []);
-    let unbound = Passed { binding: BindingStrength::None, ..passed };
+    let unbound = Passed {
+        binding: BindingStrength::None,
+        ..passed
+    };
     node.attestation = AttestationState::Valid(unbound);
     assert_eq!(codes(&node, start()), [GateCode::BindingRequired]);
 }
@@ -110,16 +143,28 @@ fn warning_window_serves() {
     node.last_health_at = Some(last_moment);
     assert!(last_moment > policy().warning_begins(node.expires_at));
     assert_eq!(codes(&node, last_moment), []);
-    assert_eq!(codes(&node, node.expires_at), [GateCode::RegistrationExpired]);
+    assert_eq!(
+        codes(&node, node.expires_at),
+        [GateCode::RegistrationExpired]
+    );
 }
 
 #[test]
 fn health_counts_to_the_microsecond() {
     let node = node();
     let end = start().after(policy().health_timeout);
-    assert_eq!(codes(&node, end.before(std::time::Duration::from_micros(1))), []);
+    assert_eq!(
+        codes(&node, end.before(std::time::Duration::from_micros(1))),
+        []
+    );
     assert_eq!(codes(&node, end), [GateCode::HealthTimeout]);
-    assert_eq!(assess(&node, &policy(), start()).eligible().unwrap().valid_until(), end);
+    assert_eq!(
+        assess(&node, &policy(), start())
+            .eligible()
+            .unwrap()
+            .valid_until(),
+        end
+    );
 }
 
 #[test]
@@ -170,11 +215,13 @@ fn any_node() -> impl Strategy<Value = Node> {
         Just(AttestationState::Unknown),
         Just(invalid()),
         (0_u64..200_000, any::<bool>()).prop_map(|(at, sealed)| {
-            AttestationState::Valid(Passed { sealed, ..passed(start().after(seconds(at))) })
+            AttestationState::Valid(Passed {
+                sealed,
+                ..passed(start().after(seconds(at)))
+            })
         }),
-        (0_u64..200_000).prop_map(|at| {
-            AttestationState::Waiting(passed(start().after(seconds(at))))
-        }),
+        (0_u64..200_000)
+            .prop_map(|at| { AttestationState::Waiting(passed(start().after(seconds(at)))) }),
     ];
     let health = prop_oneof![
         Just(None),
@@ -186,8 +233,15 @@ fn any_node() -> impl Strategy<Value = Node> {
         Just(Presence::AgentDrains),
         Just(Presence::Released)
     ];
-    (attestation, health, 0_u64..200_000, 0_u64..200_000, presence, any::<bool>()).prop_map(
-        |(attestation, health, beat, ends, presence, banned)| Node {
+    (
+        attestation,
+        health,
+        0_u64..200_000,
+        0_u64..200_000,
+        presence,
+        any::<bool>(),
+    )
+        .prop_map(|(attestation, health, beat, ends, presence, banned)| Node {
             attestation,
             health,
             last_health_at: Some(start().after(seconds(beat))),
@@ -195,8 +249,7 @@ fn any_node() -> impl Strategy<Value = Node> {
             presence,
             banned,
             ..node()
-        },
-    )
+        })
 }
 
 proptest! {

@@ -9,9 +9,7 @@ use ee_protocol::{
 use super::{App, AttestationState, Boot, Node, Presence, Registry, Tunnel, TunnelId};
 use crate::{
     policy::LivePolicy,
-    session::{
-        AttestedRegistration, HealthWord, Holder, NodeProof, Registration, SessionRefusal,
-    },
+    session::{AttestedRegistration, HealthWord, Holder, NodeProof, Registration, SessionRefusal},
 };
 
 /// Tunnels one boot of an agent may hold: HTTP/2 has one lock per connection, busy agents open
@@ -80,7 +78,9 @@ impl Registry {
         }
         let boot = Boot::of(attested);
         let open: Vec<_> = self.tunnels_of(&registration.node_id).collect();
-        let siblings = open.iter().all(|(_, tunnel)| boot.is_sibling_of(&tunnel.boot));
+        let siblings = open
+            .iter()
+            .all(|(_, tunnel)| boot.is_sibling_of(&tunnel.boot));
         if siblings && open.len() >= TUNNELS_PER_NODE_MAX {
             return Decision::Refuse(SessionRefusal::TunnelLimit);
         }
@@ -131,8 +131,9 @@ impl Registry {
             last_health_at,
             presence: match old.map(|node| node.presence) {
                 Some(Presence::AdminDrains) => Presence::AdminDrains,
-                Some(Presence::Registered | Presence::AgentDrains | Presence::Released)
-                | None => Presence::Registered,
+                Some(Presence::Registered | Presence::AgentDrains | Presence::Released) | None => {
+                    Presence::Registered
+                }
             },
             banned: false,
         };
@@ -145,7 +146,9 @@ impl Registry {
         };
         Decision::Join(Box::new(Grant {
             app: self.bound(registration, now),
-            left_app: old.map(|old| old.app.clone()).filter(|app| *app != node.app),
+            left_app: old
+                .map(|old| old.app.clone())
+                .filter(|app| *app != node.app),
             node,
             replaced,
             evicted,
@@ -172,7 +175,10 @@ impl Registry {
 
     fn bound(&self, registration: &Registration, now: Timestamp) -> App {
         match self.app(&registration.app_name) {
-            Some(app) => App { network: registration.network, ..app.clone() },
+            Some(app) => App {
+                network: registration.network,
+                ..app.clone()
+            },
             None => App {
                 name: registration.app_name.clone(),
                 repo: registration.repo.clone(),
@@ -206,7 +212,15 @@ impl Registry {
 
     /// Carries out a grant that was decided against this very state and has been persisted.
     pub fn apply(&mut self, id: TunnelId, grant: Grant) {
-        let Grant { app, node, replaced, evicted, removed_nodes, left_app: _, tunnel } = grant;
+        let Grant {
+            app,
+            node,
+            replaced,
+            evicted,
+            removed_nodes,
+            left_app: _,
+            tunnel,
+        } = grant;
         for gone in replaced.into_iter().chain(evicted) {
             self.closed(gone);
         }
@@ -218,7 +232,10 @@ impl Registry {
         self.apps.insert(app.name.clone(), app);
         let node_id = node.id.clone();
         self.put_node(node);
-        self.node_tunnels.entry(node_id.clone()).or_default().insert(id);
+        self.node_tunnels
+            .entry(node_id.clone())
+            .or_default()
+            .insert(id);
         self.tunnels.insert(id, tunnel);
         assert!(
             self.tunnels_of(&node_id).count() <= TUNNELS_PER_NODE_MAX,

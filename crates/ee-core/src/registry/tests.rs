@@ -30,12 +30,19 @@ struct World {
 impl World {
     fn new() -> Self {
         let (registry, policy, now) = (Registry::default(), rig::policy(), rig::start());
-        Self { registry, policy, now, next: 1 }
+        Self {
+            registry,
+            policy,
+            now,
+            next: 1,
+        }
     }
 
     fn attested(&self, message: &Register) -> AttestedRegistration {
         let mut registration = Registration::parse(message).expect("a valid register");
-        registration.agree(message, &self.policy).expect("agreed terms");
+        registration
+            .agree(message, &self.policy)
+            .expect("agreed terms");
         AttestedRegistration {
             registration,
             result: rig::result(self.now),
@@ -79,40 +86,62 @@ fn app_name() -> AppName {
 }
 
 fn agent(id: &str) -> Register {
-    Register { agent_id: id.into(), ..rig::register() }
+    Register {
+        agent_id: id.into(),
+        ..rig::register()
+    }
 }
 
 fn booted(instance: &str) -> Register {
-    Register { instance: Some(instance.into()), ..rig::register() }
+    Register {
+        instance: Some(instance.into()),
+        ..rig::register()
+    }
 }
 
 fn sandbox(id: &str) -> Register {
-    Register { network: "sandbox-1".into(), ..agent(id) }
+    Register {
+        network: "sandbox-1".into(),
+        ..agent(id)
+    }
 }
 
 fn refusal(decision: Decision) -> SessionRefusal {
-    match decision {
-        Decision::Refuse(refusal) => refusal,
-        other => panic!("refused: {other:?}"),
-    }
+    let Decision::Refuse(refusal) = decision else {
+        panic!("refused: {decision:?}")
+    };
+    refusal
 }
 
 #[test]
 fn first_attested_registration_binds_the_app() {
     let mut world = World::new();
     world.joins(&agent("a"));
-    let stranger = Register { repo: "evil/repo".into(), ..agent("b") };
+    let stranger = Register {
+        repo: "evil/repo".into(),
+        ..agent("b")
+    };
     let attested = world.attested(&stranger);
-    assert_eq!(refusal(world.decide(&attested)), SessionRefusal::AppBoundToOtherRepo);
+    assert_eq!(
+        refusal(world.decide(&attested)),
+        SessionRefusal::AppBoundToOtherRepo
+    );
     assert_eq!(
         world.registry.precheck(&attested.registration),
         Some(SessionRefusal::AppBoundToOtherRepo),
         "refused before any evidence is asked for"
     );
-    let shouting = Register { repo: "ORG/Repo".into(), ..agent("c") };
+    let shouting = Register {
+        repo: "ORG/Repo".into(),
+        ..agent("c")
+    };
     world.joins(&shouting);
     let app = world.registry.app(&app_name()).expect("bound");
-    assert_eq!(app.repo.as_str(), "org/repo", "the binding keeps its first spelling");
+    assert_eq!(
+        app.repo.as_str(),
+        "org/repo",
+        "the binding keeps its first spelling"
+    );
 }
 
 #[test]
@@ -136,10 +165,23 @@ fn failed_attestation_leaves_the_holder_alone() {
     world.joins(&agent("holder"));
     let before = format!("{:?}", world.registry);
     let failure = Failure::new(AttestationCode::QuoteMalformed);
-    assert_eq!(world.registry.failed(TunnelId(999), world.now, &failure), None);
-    let other_release = Register { release_tag: "v9".into(), ..agent("holder") };
-    assert!(matches!(world.decide(&world.attested(&other_release)), Decision::AskHolder(_)));
-    assert_eq!(format!("{:?}", world.registry), before, "a decision changes nothing");
+    assert_eq!(
+        world.registry.failed(TunnelId(999), world.now, &failure),
+        None
+    );
+    let other_release = Register {
+        release_tag: "v9".into(),
+        ..agent("holder")
+    };
+    assert!(matches!(
+        world.decide(&world.attested(&other_release)),
+        Decision::AskHolder(_)
+    ));
+    assert_eq!(
+        format!("{:?}", world.registry),
+        before,
+        "a decision changes nothing"
+    );
 }
 
 #[test]
@@ -147,7 +189,10 @@ fn sandbox_node_cannot_join_a_forge_app() {
     let mut world = World::new();
     world.joins(&agent("forge"));
     let attested = world.attested(&sandbox("sand"));
-    assert_eq!(refusal(world.decide(&attested)), SessionRefusal::AppBoundToOtherNetwork);
+    assert_eq!(
+        refusal(world.decide(&attested)),
+        SessionRefusal::AppBoundToOtherNetwork
+    );
     assert_eq!(
         world.registry.precheck(&attested.registration),
         Some(SessionRefusal::AppBoundToOtherNetwork)
@@ -162,9 +207,15 @@ fn app_moves_up_from_sandbox_and_its_sandbox_sessions_close() {
     let (_, grant) = world.join(&world.attested(&agent("forge")));
     assert_eq!(grant.evicted, [first, second]);
     assert_eq!(grant.removed_nodes, [node_id("one"), node_id("two")]);
-    assert_eq!(world.registry.app(&app_name()).unwrap().network, Network::Forge1);
-    let nodes: Vec<&str> =
-        world.registry.nodes_of(&app_name()).map(|node| node.id.as_str()).collect();
+    assert_eq!(
+        world.registry.app(&app_name()).unwrap().network,
+        Network::Forge1
+    );
+    let nodes: Vec<&str> = world
+        .registry
+        .nodes_of(&app_name())
+        .map(|node| node.id.as_str())
+        .collect();
     assert_eq!(nodes, ["forge"]);
     assert_eq!(world.registry.tunnel_count(), 1);
 }
@@ -173,7 +224,10 @@ fn app_moves_up_from_sandbox_and_its_sandbox_sessions_close() {
 fn other_repo_cannot_move_a_sandbox_app_up() {
     let mut world = World::new();
     world.joins(&sandbox("one"));
-    let stranger = Register { repo: "evil/repo".into(), ..agent("forge") };
+    let stranger = Register {
+        repo: "evil/repo".into(),
+        ..agent("forge")
+    };
     let decision = world.decide(&world.attested(&stranger));
     assert_eq!(refusal(decision), SessionRefusal::AppBoundToOtherRepo);
 }
@@ -193,14 +247,25 @@ fn one_boot_holds_four_tunnels_and_a_fifth_is_refused() {
 fn node_id_is_not_taken_over_by_another_session_of_the_same_image() {
     let mut world = World::new();
     let holder = world.joins(&booted("boot-1"));
-    let same_instance_other_key =
-        AttestedRegistration { agent_key: Some([9; 32]), ..world.attested(&booted("boot-1")) };
+    let same_instance_other_key = AttestedRegistration {
+        agent_key: Some([9; 32]),
+        ..world.attested(&booted("boot-1"))
+    };
     let newcomers = [
         world.attested(&booted("boot-2")),
         same_instance_other_key,
-        AttestedRegistration { agent_key: None, ..world.attested(&booted("boot-1")) },
-        world.attested(&Register { instance: None, ..rig::register() }),
-        world.attested(&Register { release_tag: "v2".into(), ..booted("boot-1") }),
+        AttestedRegistration {
+            agent_key: None,
+            ..world.attested(&booted("boot-1"))
+        },
+        world.attested(&Register {
+            instance: None,
+            ..rig::register()
+        }),
+        world.attested(&Register {
+            release_tag: "v2".into(),
+            ..booted("boot-1")
+        }),
         world.attested(&Register {
             agent_id: "other".into(),
             node_id: Some("uuid".into()),
@@ -208,7 +273,11 @@ fn node_id_is_not_taken_over_by_another_session_of_the_same_image() {
         }),
     ];
     for newcomer in newcomers {
-        assert_eq!(world.decide(&newcomer), Decision::AskHolder(vec![holder]), "{newcomer:?}");
+        assert_eq!(
+            world.decide(&newcomer),
+            Decision::AskHolder(vec![holder]),
+            "{newcomer:?}"
+        );
     }
 }
 
@@ -216,8 +285,10 @@ fn node_id_is_not_taken_over_by_another_session_of_the_same_image() {
 fn silent_holder_is_replaced_when_the_newcomer_is_attested() {
     let mut world = World::new();
     let old = world.joins(&booted("boot-1"));
-    let newcomer =
-        AttestedRegistration { holder: Holder::Silent, ..world.attested(&booted("boot-2")) };
+    let newcomer = AttestedRegistration {
+        holder: Holder::Silent,
+        ..world.attested(&booted("boot-2"))
+    };
     let (new, grant) = world.join(&newcomer);
     assert_eq!(grant.replaced, [old]);
     assert!(world.registry.tunnel(old).is_none() && world.registry.tunnel(new).is_some());
@@ -227,8 +298,10 @@ fn silent_holder_is_replaced_when_the_newcomer_is_attested() {
 fn proved_node_token_replaces_without_asking() {
     let mut world = World::new();
     let old = world.joins(&booted("boot-1"));
-    let newcomer =
-        AttestedRegistration { node_proof: NodeProof::Proved, ..world.attested(&booted("b2")) };
+    let newcomer = AttestedRegistration {
+        node_proof: NodeProof::Proved,
+        ..world.attested(&booted("b2"))
+    };
     let (_, grant) = world.join(&newcomer);
     assert_eq!(grant.replaced, [old]);
 }
@@ -237,10 +310,16 @@ fn proved_node_token_replaces_without_asking() {
 fn old_session_close_spares_the_new() {
     let mut world = World::new();
     let old = world.joins(&booted("boot-1"));
-    let newcomer =
-        AttestedRegistration { holder: Holder::Silent, ..world.attested(&booted("boot-2")) };
+    let newcomer = AttestedRegistration {
+        holder: Holder::Silent,
+        ..world.attested(&booted("boot-2"))
+    };
     let (new, _) = world.join(&newcomer);
-    assert_eq!(world.registry.closed(old), None, "the old tunnel is gone already");
+    assert_eq!(
+        world.registry.closed(old),
+        None,
+        "the old tunnel is gone already"
+    );
     assert!(world.registry.tunnel(new).is_some());
     assert_eq!(world.reasons("uuid"), []);
 }
@@ -267,15 +346,21 @@ fn registration_lasts_its_ttl_and_reattestation_does_not_renew_it() {
     world.now = world.now.after(seconds(1));
     world.joins(&agent("uuid"));
     let renewed = world.registry.node(&node_id("uuid")).unwrap();
-    assert_eq!(renewed.expires_at, world.now.after(world.policy.registration_ttl));
+    assert_eq!(
+        renewed.expires_at,
+        world.now.after(world.policy.registration_ttl)
+    );
 }
 
 #[test]
 fn another_tunnel_does_not_heal_a_failing_backend() {
     let mut world = World::new();
     let tunnel = world.joins(&agent("uuid"));
-    let heartbeat =
-        Heartbeat { word: HealthWord::Fail, inflight: None, load_permille: None };
+    let heartbeat = Heartbeat {
+        word: HealthWord::Fail,
+        inflight: None,
+        load_permille: None,
+    };
     world.registry.heartbeat(tunnel, world.now, heartbeat);
     assert_eq!(world.reasons("uuid"), [GateCode::HealthFail]);
     let sibling = world.joins(&agent("uuid"));
@@ -303,7 +388,10 @@ fn node_that_moves_leaves_its_old_app() {
     let mut world = World::new();
     let old = world.joins(&agent("uuid"));
     world.registry.closed(old);
-    let moved = Register { app_name: "other".into(), ..agent("uuid") };
+    let moved = Register {
+        app_name: "other".into(),
+        ..agent("uuid")
+    };
     let (_, grant) = world.join(&world.attested(&moved));
     assert_eq!(grant.left_app, Some(app_name()));
     assert_eq!(world.registry.nodes_of(&app_name()).count(), 0);
@@ -332,7 +420,10 @@ fn restored_registry_keeps_bindings_and_has_no_tunnels() {
     let node = world.registry.node(&node_id("uuid")).unwrap().clone();
     world.registry = Registry::restore([app], [node]);
     assert_eq!(world.registry.tunnel_count(), 0);
-    let stranger = Register { repo: "evil/repo".into(), ..agent("b") };
+    let stranger = Register {
+        repo: "evil/repo".into(),
+        ..agent("b")
+    };
     let decision = world.decide(&world.attested(&stranger));
     assert_eq!(refusal(decision), SessionRefusal::AppBoundToOtherRepo);
     world.joins(&booted("after-restart"));

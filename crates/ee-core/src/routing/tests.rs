@@ -20,8 +20,12 @@ use crate::{
 };
 
 fn node(id: &str) -> Node {
-    let passed =
-        Passed { at: start(), sealed: true, binding: BindingStrength::Channel, result: None };
+    let passed = Passed {
+        at: start(),
+        sealed: true,
+        binding: BindingStrength::Channel,
+        result: None,
+    };
     Node {
         id: NodeId::parse(id).unwrap(),
         app: AppName::parse("myapp").unwrap(),
@@ -46,7 +50,9 @@ fn pool(credits: &[u32]) -> (Pool<usize>, Vec<Arc<NodeCell>>) {
         .enumerate()
         .map(|(at, credits)| {
             let node = node(&format!("n{at}"));
-            let eligible = assess(&node, &policy, start()).eligible().expect("eligible");
+            let eligible = assess(&node, &policy, start())
+                .eligible()
+                .expect("eligible");
             let cell = Arc::new(NodeCell::closed());
             cell.open(&eligible);
             cells.push(Arc::clone(&cell));

@@ -68,7 +68,10 @@ impl Active {
     }
 
     pub(super) fn timeout(&self) -> Timestamp {
-        [self.health_until, self.warn_at].into_iter().flatten().fold(self.line.timeout(), Ord::min)
+        [self.health_until, self.warn_at]
+            .into_iter()
+            .flatten()
+            .fold(self.line.timeout(), Ord::min)
     }
 }
 
@@ -83,9 +86,21 @@ impl Session {
             return self.refuse(SessionRefusal::NotRegistered);
         };
         active.health_until = Some(now.after(self.policy.health_timeout));
-        let word = if health.passes() { HealthWord::Pass } else { HealthWord::Fail };
-        let Health { status: _, inflight, load_permille } = *health;
-        self.emit(Event::Health(Heartbeat { word, inflight, load_permille }));
+        let word = if health.passes() {
+            HealthWord::Pass
+        } else {
+            HealthWord::Fail
+        };
+        let Health {
+            status: _,
+            inflight,
+            load_permille,
+        } = *health;
+        self.emit(Event::Health(Heartbeat {
+            word,
+            inflight,
+            load_permille,
+        }));
     }
 
     pub(super) fn credits(&mut self, credits: Credits) {
@@ -163,7 +178,12 @@ impl Session {
             return;
         };
         let wait = active.line.wait(now, reason);
-        self.say(StatusState::Pending, &failure.reason(), failure.refusals.clone(), Some(wait));
+        self.say(
+            StatusState::Pending,
+            &failure.reason(),
+            failure.refusals.clone(),
+            Some(wait),
+        );
         self.emit(Event::Waiting(failure));
     }
 
@@ -189,7 +209,9 @@ impl Session {
             Some(Due::Challenge(reason)) => {
                 let nonce = self.entropy.nonce();
                 let answer_in = self.policy.attest_deadline();
-                active.line.challenge(Challenge::new(nonce, reason, now, answer_in));
+                active
+                    .line
+                    .challenge(Challenge::new(nonce, reason, now, answer_in));
                 self.send_challenge(&nonce, reason, Offer::Made);
             }
         }

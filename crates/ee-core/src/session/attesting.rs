@@ -8,8 +8,8 @@ use ee_protocol::{
 };
 
 use super::{
-    Active, Admission, AttestedRegistration, Attested, ChallengeAnswer, ChallengeReason, Claimant,
-    Command, Event, Holder, InnerTlsOutcome, NodeProof, Offer, Registration, RefusedRegistration,
+    Active, Admission, Attested, AttestedRegistration, ChallengeAnswer, ChallengeReason, Claimant,
+    Command, Event, Holder, InnerTlsOutcome, NodeProof, Offer, RefusedRegistration, Registration,
     Session, SessionRefusal, State, VerificationRequest,
     challenge::Challenge,
     line::{Answer, Due, Line},
@@ -36,10 +36,20 @@ pub(super) struct Attesting {
 
 #[derive(Debug)]
 enum Phase {
-    WaitingForSlot { until: Timestamp },
-    Proving { handshake_until: Option<Timestamp> },
-    Joining { attested: Box<AttestedRegistration>, until: Timestamp },
-    AskingHolder { attested: Box<AttestedRegistration>, until: Timestamp },
+    WaitingForSlot {
+        until: Timestamp,
+    },
+    Proving {
+        handshake_until: Option<Timestamp>,
+    },
+    Joining {
+        attested: Box<AttestedRegistration>,
+        until: Timestamp,
+    },
+    AskingHolder {
+        attested: Box<AttestedRegistration>,
+        until: Timestamp,
+    },
 }
 
 impl Attesting {
@@ -52,9 +62,10 @@ impl Attesting {
             Phase::WaitingForSlot { until }
             | Phase::Joining { until, .. }
             | Phase::AskingHolder { until, .. } => *until,
-            Phase::Proving { handshake_until } => {
-                self.line.timeout().min(handshake_until.unwrap_or(Timestamp::FAR_FUTURE))
-            }
+            Phase::Proving { handshake_until } => self
+                .line
+                .timeout()
+                .min(handshake_until.unwrap_or(Timestamp::FAR_FUTURE)),
         }
     }
 
@@ -90,7 +101,9 @@ impl Session {
                 node_keys: Vec::new(),
                 channel: None,
             },
-            phase: Phase::WaitingForSlot { until: now.after(SLOT_WAIT_MAX) },
+            phase: Phase::WaitingForSlot {
+                until: now.after(SLOT_WAIT_MAX),
+            },
             line: Line::idle_until(Timestamp::FAR_FUTURE),
         }));
         match terms {
@@ -116,7 +129,9 @@ impl Session {
         let reason = ChallengeReason::Register;
         let challenge = Challenge::new(nonce, reason, now, self.policy.attest_deadline());
         attesting.line.challenge(challenge);
-        attesting.phase = Phase::Proving { handshake_until: None };
+        attesting.phase = Phase::Proving {
+            handshake_until: None,
+        };
         self.send_challenge(&nonce, reason, Offer::First);
         if starts_tls {
             self.push(Command::StartInnerTls);
@@ -129,7 +144,10 @@ impl Session {
             State::Attesting(attesting) => {
                 let missing = attesting.handshake_missing();
                 attesting.line.mark_sent(now, answer_in);
-                if let Phase::Proving { handshake_until: until @ None } = &mut attesting.phase {
+                if let Phase::Proving {
+                    handshake_until: until @ None,
+                } = &mut attesting.phase
+                {
                     *until = missing.then(|| now.after(HANDSHAKE_MAX));
                 }
             }
@@ -152,7 +170,10 @@ impl Session {
             return self.refuse(SessionRefusal::InnerTlsFailed);
         }
         attesting.claimant.channel = Some(channel);
-        if let Phase::Proving { handshake_until, .. } = &mut attesting.phase {
+        if let Phase::Proving {
+            handshake_until, ..
+        } = &mut attesting.phase
+        {
             *handshake_until = None;
         }
     }
@@ -247,8 +268,10 @@ impl Session {
         };
         let attested = Box::new(attested);
         attesting.line.rest();
-        attesting.phase =
-            Phase::Joining { attested: attested.clone(), until: now.after(JOIN_WAIT_MAX) };
+        attesting.phase = Phase::Joining {
+            attested: attested.clone(),
+            until: now.after(JOIN_WAIT_MAX),
+        };
         self.known_to_plane = true;
         self.emit(Event::Attested(attested));
     }
@@ -261,10 +284,18 @@ impl Session {
         let first = attesting.line.never_waited();
         let wait = attesting.line.wait(now, ChallengeReason::Register);
         let registration = attesting.claimant.registration.clone();
-        self.say(StatusState::Pending, &failure.reason(), failure.refusals.clone(), Some(wait));
+        self.say(
+            StatusState::Pending,
+            &failure.reason(),
+            failure.refusals.clone(),
+            Some(wait),
+        );
         if first {
             let refusal = failure.into();
-            self.emit(Event::Refused(Box::new(RefusedRegistration { registration, refusal })));
+            self.emit(Event::Refused(Box::new(RefusedRegistration {
+                registration,
+                refusal,
+            })));
         }
     }
 
@@ -288,7 +319,9 @@ impl Session {
             }
             Admission::Deferred(failure) => {
                 self.known_to_plane = false;
-                attesting.phase = Phase::Proving { handshake_until: None };
+                attesting.phase = Phase::Proving {
+                    handshake_until: None,
+                };
                 self.unproven(now, failure);
             }
         }
@@ -301,8 +334,13 @@ impl Session {
         let next = now.after(self.entropy.shorten(self.policy.attest_interval));
         let credits = attesting.claimant.registration.initial_credits();
         self.push(Command::OpenTraffic { credits });
-        self.state =
-            State::Active(Box::new(Active::new(attesting.claimant, &self.policy, now, next, expires_at)));
+        self.state = State::Active(Box::new(Active::new(
+            attesting.claimant,
+            &self.policy,
+            now,
+            next,
+            expires_at,
+        )));
         self.say(StatusState::Ok, "attested", Vec::new(), None);
     }
 
@@ -310,7 +348,10 @@ impl Session {
         let State::Attesting(attesting) = &self.state else {
             return;
         };
-        if matches!(attesting.phase, Phase::Joining { .. } | Phase::AskingHolder { .. }) {
+        if matches!(
+            attesting.phase,
+            Phase::Joining { .. } | Phase::AskingHolder { .. }
+        ) {
             self.refuse(SessionRefusal::NodeInUse);
         }
     }

@@ -64,7 +64,12 @@ impl Challenge {
         now: Timestamp,
         answer_in: Duration,
     ) -> Self {
-        Self { nonce, reason, deadline: now.after(UNSENT_MAX).after(answer_in), sent: false }
+        Self {
+            nonce,
+            reason,
+            deadline: now.after(UNSENT_MAX).after(answer_in),
+            sent: false,
+        }
     }
 
     /// The request is on the wire: only now does the agent's time begin.
@@ -76,7 +81,10 @@ impl Challenge {
     }
 
     pub(super) fn matches(&self, nonce_hex: &str) -> bool {
-        hex::encode(self.nonce).as_bytes().ct_eq(nonce_hex.as_bytes()).into()
+        hex::encode(self.nonce)
+            .as_bytes()
+            .ct_eq(nonce_hex.as_bytes())
+            .into()
     }
 }
 

@@ -27,10 +27,19 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 enum LineState {
-    Idle { next: Timestamp },
+    Idle {
+        next: Timestamp,
+    },
     Open(Challenge),
-    Appraising { nonce: Nonce, reason: ChallengeReason, until: Timestamp },
-    Waiting { until: Timestamp, reason: ChallengeReason },
+    Appraising {
+        nonce: Nonce,
+        reason: ChallengeReason,
+        until: Timestamp,
+    },
+    Waiting {
+        until: Timestamp,
+        reason: ChallengeReason,
+    },
 }
 
 /// What a passed deadline of the line means.
@@ -48,7 +57,10 @@ pub(super) enum Answer {
     WrongNonce,
     FirstAgentError,
     RepeatedAgentError(String),
-    Evidence { nonce: Nonce, reason: ChallengeReason },
+    Evidence {
+        nonce: Nonce,
+        reason: ChallengeReason,
+    },
 }
 
 impl Line {
@@ -75,7 +87,7 @@ impl Line {
 
     /// What is due, if anything is by `now`.
     pub(super) fn due(&self, now: Timestamp) -> Option<Due> {
-        (self.timeout() <= now).then(|| match &self.state {
+        (self.timeout() <= now).then_some(match &self.state {
             LineState::Idle { .. } => Due::Challenge(ChallengeReason::Periodic),
             LineState::Waiting { reason, .. } => Due::Challenge(*reason),
             LineState::Open(_) => Due::AnswerLate,
@@ -108,7 +120,11 @@ impl Line {
             return self.agent_error(now, reason, word);
         }
         let until = now.after(VERDICT_WAIT_MAX);
-        self.state = LineState::Appraising { nonce, reason, until };
+        self.state = LineState::Appraising {
+            nonce,
+            reason,
+            until,
+        };
         Answer::Evidence { nonce, reason }
     }
 
@@ -117,7 +133,10 @@ impl Line {
         if self.agent_errors > 1 {
             return Answer::RepeatedAgentError(word.chars().take(64).collect());
         }
-        self.state = LineState::Waiting { until: now.after(AGENT_ERROR_WAIT), reason };
+        self.state = LineState::Waiting {
+            until: now.after(AGENT_ERROR_WAIT),
+            reason,
+        };
         Answer::FirstAgentError
     }
 
@@ -144,13 +163,18 @@ impl Line {
 
     /// The plane has the word now: nothing is due, and the count of retries stays.
     pub(super) fn rest(&mut self) {
-        self.state = LineState::Idle { next: Timestamp::FAR_FUTURE };
+        self.state = LineState::Idle {
+            next: Timestamp::FAR_FUTURE,
+        };
     }
 
     /// No verdict could be reached: ask again later. Returns the wait.
     pub(super) fn wait(&mut self, now: Timestamp, reason: ChallengeReason) -> Duration {
         let wait = self.retry.next_wait();
-        self.state = LineState::Waiting { until: now.after(wait), reason };
+        self.state = LineState::Waiting {
+            until: now.after(wait),
+            reason,
+        };
         wait
     }
 
@@ -172,7 +196,10 @@ impl Line {
     pub(super) fn policy_changed(&mut self, now: Timestamp) {
         match &mut self.state {
             LineState::Idle { .. } => {
-                self.state = LineState::Waiting { until: now, reason: ChallengeReason::Policy };
+                self.state = LineState::Waiting {
+                    until: now,
+                    reason: ChallengeReason::Policy,
+                };
             }
             LineState::Waiting { reason, .. } => *reason = ChallengeReason::Policy,
             LineState::Open(_) | LineState::Appraising { .. } => self.policy_changed = true,

@@ -15,6 +15,7 @@ mod attesting;
 mod challenge;
 mod command;
 mod line;
+mod outgoing;
 mod refusal;
 mod registration;
 
@@ -30,17 +31,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use ee_protocol::{
     report_data::{Binding, Nonce},
     time::Timestamp,
-    tunnel::{
-        AgentMessage, AttestRequest, ControlMessage, Drain, InnerTlsMode, MessageError, Status,
-        StatusState, TunnelOffer,
-    },
+    tunnel::{AgentMessage, InnerTlsMode, MessageError},
 };
 
 pub use command::*;
 pub use refusal::{SessionRefusal, Then};
 pub use registration::{CREDITS_MAX, Registration};
 
-use self::{active::Active, attesting::Attesting, challenge::Entropy};
+use self::{active::Active, attesting::Attesting, challenge::Entropy, outgoing::Offer};
 use crate::{attestation::Verdict, policy::LivePolicy};
 
 /// Time from connecting to a valid `register` (TUNNEL 10).
@@ -52,10 +50,6 @@ pub const TEXT_CHALLENGED_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const TEXT_STRANGER_MAX_BYTES: usize = 16 * 1024;
 /// Longest text after `attested`, else.
 pub const TEXT_ATTESTED_MAX_BYTES: usize = 64 * 1024;
-/// RFC 6455 5.5: a close frame's payload is at most 125 bytes, two of them the code.
-const CLOSE_REASON_MAX_BYTES: usize = 123;
-/// The window over which drained agents reconnect (TUNNEL 11).
-const RECONNECT_WINDOW_MS: [u32; 2] = [0, 15_000];
 
 /// One agent's tunnel.
 #[derive(Debug)]
@@ -88,9 +82,15 @@ struct Claimant {
 impl Claimant {
     fn binding(&self) -> Binding {
         match self.channel {
-            Some(Channel { exporter, agent_spki, control_spki }) => {
-                Binding::TlsExporter { exporter, agent_spki, control_spki }
-            }
+            Some(Channel {
+                exporter,
+                agent_spki,
+                control_spki,
+            }) => Binding::TlsExporter {
+                exporter,
+                agent_spki,
+                control_spki,
+            },
             None => Binding::None,
         }
     }
@@ -109,18 +109,16 @@ impl Session {
         Self {
             policy,
             entropy: Entropy::new(seed),
-            state: State::AwaitingRegister { until: now.after(REGISTER_MAX) },
+            state: State::AwaitingRegister {
+                until: now.after(REGISTER_MAX),
+            },
             commands: VecDeque::new(),
             known_to_plane: false,
         }
     }
 
     /// A text frame arrived and was parsed (after its MAC was checked, where it must carry one).
-    pub fn handle_message(
-        &mut self,
-        now: Timestamp,
-        message: Result<AgentMessage, MessageError>,
-    ) {
+    pub fn handle_message(&mut self, now: Timestamp, message: Result<AgentMessage, MessageError>) {
         self.apply_deadlines(now);
         match message {
             Err(error) => self.refuse(refusal_of(error)),
@@ -225,9 +223,7 @@ impl Session {
     /// Longest text frame to accept now.
     pub fn text_max_bytes(&self) -> usize {
         match &self.state {
-            State::Attesting(attesting) if attesting.challenge_open() => {
-                TEXT_CHALLENGED_MAX_BYTES
-            }
+            State::Attesting(attesting) if attesting.challenge_open() => TEXT_CHALLENGED_MAX_BYTES,
             State::Active(active) if active.challenge_open() => TEXT_CHALLENGED_MAX_BYTES,
             State::Active(_) => TEXT_ATTESTED_MAX_BYTES,
             State::AwaitingRegister { .. } | State::Attesting(_) | State::Closed => {
@@ -274,7 +270,8 @@ impl Session {
 
     /// Whether this tunnel has an inner TLS session; `None` before `register`.
     pub fn inner_tls(&self) -> Option<InnerTlsMode> {
-        self.registration().map(|registration| registration.inner_tls)
+        self.registration()
+            .map(|registration| registration.inner_tls)
     }
 
     fn claimant(&self) -> Option<&Claimant> {
@@ -297,122 +294,6 @@ impl Session {
             }
         }
     }
-
-    /// Says no, and does what follows.
-    fn refuse(&mut self, refusal: SessionRefusal) {
-        if matches!(self.state, State::Closed) {
-            return;
-        }
-        self.say(StatusState::Invalid, &refusal.reason(), refusal.explain(), None);
-        let Then::Close(code) = refusal.then() else {
-            return;
-        };
-        let reason = refusal.reason();
-        self.report(refusal);
-        self.close(code, &reason);
-    }
-
-    /// Tells the plane of a refusal that ends the session.
-    fn report(&mut self, refusal: SessionRefusal) {
-        match (&self.state, refusal) {
-            (State::Attesting(attesting), refusal) => {
-                let registration = attesting.claimant().registration.clone();
-                let refused = RefusedRegistration { registration, refusal };
-                self.emit(Event::Refused(Box::new(refused)));
-            }
-            (State::Active(_), SessionRefusal::Evidence(failure)) => {
-                self.emit(Event::Failed(*failure));
-            }
-            (State::Active(_) | State::AwaitingRegister { .. } | State::Closed, _) => {}
-        }
-    }
-
-    fn close(&mut self, code: u16, reason: &str) {
-        if matches!(self.state, State::Closed) {
-            return;
-        }
-        self.end();
-        let mut end = reason.len().min(CLOSE_REASON_MAX_BYTES);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.push(Command::Close(Close { code, reason: reason[..end].to_owned() }));
-    }
-
-    fn end(&mut self) {
-        self.state = State::Closed;
-        if std::mem::take(&mut self.known_to_plane) {
-            self.emit(Event::Closed);
-        }
-    }
-
-    fn say(
-        &mut self,
-        state: StatusState,
-        reason: &str,
-        detail: Vec<ee_protocol::refusal::Refusal>,
-        retry_after: Option<Duration>,
-    ) {
-        let retry_after_ms =
-            retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let status = Status { state, reason: reason.to_owned(), detail, retry_after_ms };
-        self.send(ControlMessage::Status(status));
-    }
-
-    fn send(&mut self, message: ControlMessage) {
-        let protection = self.protection();
-        self.push(Command::Send(Outgoing { message, protection }));
-    }
-
-    fn send_drain(&mut self, reason: &str) {
-        self.send(ControlMessage::Drain(Drain {
-            reason: reason.to_owned(),
-            reconnect_after_ms: Some(RECONNECT_WINDOW_MS),
-        }));
-    }
-
-    fn send_challenge(&mut self, nonce: &Nonce, reason: ChallengeReason, first: Offer) {
-        let Some(claimant) = self.claimant() else {
-            return;
-        };
-        let tunnel = match first {
-            Offer::Made => None,
-            Offer::First => Some(TunnelOffer {
-                version: 2,
-                mux: "h2".to_owned(),
-                inner_tls: claimant.registration.inner_tls,
-                epochs: false,
-                max_text: u32::try_from(TEXT_CHALLENGED_MAX_BYTES).expect("2 MiB fit"),
-                peers: Vec::new(),
-            }),
-        };
-        let message = ControlMessage::AttestRequest(AttestRequest {
-            nonce: hex::encode(nonce),
-            deadline_s: self.policy.attest_deadline_s,
-            reason: reason.as_str().to_owned(),
-            v: Some(2),
-            binding: Some(claimant.binding_word().to_owned()),
-            cp_key: Some(hex::encode(self.policy.control_key)),
-            tunnel,
-        });
-        let protection = self.protection();
-        self.push(Command::Challenge(Outgoing { message, protection }));
-    }
-
-    fn emit(&mut self, event: Event) {
-        self.push(Command::Emit(event));
-    }
-
-    fn push(&mut self, command: Command) {
-        self.commands.push_back(command);
-    }
-}
-
-/// Whether the terms of the tunnel still have to be offered with the challenge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Offer {
-    First,
-    Made,
 }
 
 fn refusal_of(error: MessageError) -> SessionRefusal {

@@ -91,11 +91,18 @@ impl Model {
         match command {
             Command::Challenge(Outgoing { message, .. }) => self.see_challenge(message),
             Command::Verify(request) => {
-                assert_eq!(self.open.take(), Some(request.nonce), "verifies the open challenge");
+                assert_eq!(
+                    self.open.take(),
+                    Some(request.nonce),
+                    "verifies the open challenge"
+                );
                 assert!(self.appraised.insert(request.nonce), "a nonce is used once");
             }
             Command::Emit(event) => self.see_event(event),
-            Command::Send(Outgoing { message: ControlMessage::Status(status), .. }) => {
+            Command::Send(Outgoing {
+                message: ControlMessage::Status(status),
+                ..
+            }) => {
                 if status.state == StatusState::Ok {
                     assert!(self.admitted, "attested only after the plane's word");
                 }
@@ -126,7 +133,10 @@ impl Model {
             Event::Attested(attested) => {
                 if attested.holder == Holder::NotAsked {
                     self.attested_events += 1;
-                    assert!(self.attested_events <= self.passes, "no Attested before a pass");
+                    assert!(
+                        self.attested_events <= self.passes,
+                        "no Attested before a pass"
+                    );
                 }
                 self.attested_asked = true;
                 assert!(!self.admitted, "joins once");
@@ -158,21 +168,31 @@ impl Run {
     fn new(seed: [u8; 32]) -> Self {
         let now = rig::start();
         let session = Session::new(Arc::new(rig::policy()), seed, now);
-        Self { session, now, model: Model::default() }
+        Self {
+            session,
+            now,
+            model: Model::default(),
+        }
     }
 
     fn step(&mut self, step: &Step) {
         let before = self.session.stage();
         // Deadlines come first: after any input none of them lies in the past.
         self.input(step);
-        assert!(self.session.poll_timeout().is_none_or(|at| at > self.now), "{step:?}");
+        assert!(
+            self.session.poll_timeout().is_none_or(|at| at > self.now),
+            "{step:?}"
+        );
         assert!(self.session.stage() >= before, "stages only advance");
         while let Some(command) = self.session.poll_command() {
             self.model.see(&command);
         }
         if self.session.stage() == Stage::Closed {
             assert_eq!(self.session.poll_timeout(), None);
-            assert!(!self.model.admitted || self.model.told_closed, "the plane hears of the end");
+            assert!(
+                !self.model.admitted || self.model.told_closed,
+                "the plane hears of the end"
+            );
         }
     }
 
@@ -187,7 +207,9 @@ impl Run {
                 self.now = self.session.poll_timeout().unwrap_or(now).max(now);
                 self.session.handle_timeout(self.now);
             }
-            Step::Junk => self.session.handle_message(now, Err(MessageError::InvalidJson)),
+            Step::Junk => self
+                .session
+                .handle_message(now, Err(MessageError::InvalidJson)),
             Step::Register(valid) => self.register(*valid),
             Step::Granted(yes) => self.session.handle_challenge_answer(now, granted(*yes)),
             Step::Sent => self.session.handle_challenge_sent(now),
@@ -196,15 +218,23 @@ impl Run {
             Step::Verdict { nonce, kind } => self.verdict(*nonce, *kind),
             Step::Admission(kind) => self.admission(*kind),
             Step::Health(pass) => {
-                self.says(AgentMessage::Health(if *pass { Health::pass() } else { Health::fail() }));
+                self.says(AgentMessage::Health(if *pass {
+                    Health::pass()
+                } else {
+                    Health::fail()
+                }));
             }
             Step::Credits(max_inflight) => {
-                self.says(AgentMessage::Credits(Credits { max_inflight: *max_inflight }));
+                self.says(AgentMessage::Credits(Credits {
+                    max_inflight: *max_inflight,
+                }));
             }
             Step::AgentDrain => self.says(AgentMessage::Drain(Drain::default())),
             Step::Order(kind) => self.session.handle_order(now, order(*kind)),
             Step::Pong => self.session.handle_pong(now),
-            Step::Violation => self.session.handle_violation(now, Violation::BinaryNotAllowed),
+            Step::Violation => self
+                .session
+                .handle_violation(now, Violation::BinaryNotAllowed),
             Step::Disconnect => self.session.handle_disconnect(now),
         }
     }
@@ -216,7 +246,10 @@ impl Run {
     fn register(&mut self, valid: bool) {
         let mut message = rig::register();
         if !valid {
-            message = Register { repo: String::new(), ..message };
+            message = Register {
+                repo: String::new(),
+                ..message
+            };
         }
         self.says(AgentMessage::Register(message));
     }
@@ -268,7 +301,9 @@ impl Run {
 
 fn granted(yes: bool) -> ChallengeAnswer {
     match yes {
-        true => ChallengeAnswer::Granted { node_keys: Vec::new() },
+        true => ChallengeAnswer::Granted {
+            node_keys: Vec::new(),
+        },
         false => ChallengeAnswer::Refused(SessionRefusal::AppBoundToOtherRepo),
     }
 }
@@ -298,7 +333,10 @@ fn opening() -> Vec<Step> {
         Step::Granted(true),
         Step::Sent,
         Step::InnerTls(true),
-        Step::Respond { nonce: 0, error: false },
+        Step::Respond {
+            nonce: 0,
+            error: false,
+        },
         Step::Verdict { nonce: 0, kind: 0 },
         Step::Admission(0),
     ]

@@ -124,143 +124,154 @@ impl SessionRefusal {
         vec![row]
     }
 
-    /// Word, check, advice.
-    const fn words(&self) -> (&'static str, &'static str, &'static str) {
+    const fn words(&self) -> Words {
         match self {
-            Self::InvalidJson => (
-                "invalid_json",
-                "message",
-                "send one JSON object per text frame, at most 32 levels deep",
-            ),
-            Self::UnknownMessage => (
-                "unknown_message",
-                "message",
-                "type is one of register, attest_response, health, credits, drain",
-            ),
-            Self::InvalidNetwork => {
-                ("invalid_network", "register", "set EE_NETWORK to forge-1 or sandbox-1")
-            }
-            Self::MissingFields => (
-                "missing_fields",
-                "register",
-                "repo, release_tag, app_name and agent_id are all required: \
-                 set EE_REPO, EE_RELEASE_TAG, EE_APP_NAME",
-            ),
-            Self::InvalidField(_) => {
-                ("invalid_field", "register", "correct the field that the reason names")
-            }
-            Self::AlreadyRegistered => (
-                "already_registered",
-                "register",
-                "a connection registers once; reconnect to register as something else",
-            ),
-            Self::UnexpectedAttestation => (
-                "unexpected_attestation",
-                "challenge",
-                "answer each attest_request once, with its own nonce",
-            ),
-            Self::NotRegistered => (
-                "not_registered",
-                "message",
-                "wait for status ok attested before health, credits or drain",
-            ),
-            Self::RegisterTimeout
-            | Self::TooManyPending
-            | Self::H2Required
-            | Self::Evidence(_)
-            | Self::AppBoundToOtherRepo
-            | Self::AppBoundToOtherNetwork
-            | Self::NodeInUse
-            | Self::Banned
-            | Self::TunnelLimit
-            | Self::Replaced
-            | Self::InnerTlsFailed
-            | Self::BinaryNotAllowed
-            | Self::ControlMacInvalid
-            | Self::ServerDrains => self.closing_words(),
-        }
-    }
-
-    /// The same for refusals that end the session.
-    const fn closing_words(&self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::RegisterTimeout => {
-                ("register_timeout", "register", "send register within 10 s of connecting")
-            }
-            Self::TooManyPending => (
-                "too_many_pending",
-                "challenge",
-                "no attestation slot became free; reconnect later, with jitter",
-            ),
-            Self::H2Required => (
-                "h2_required",
-                "register",
-                "use an agent with tunnel_version \"2\" and the capability \"h2\"",
-            ),
-            Self::AppBoundToOtherRepo => (
-                "app_bound_to_other_repo",
-                "app",
-                "the name belongs to another repository: choose another EE_APP_NAME, \
-                 or have the operator release it",
-            ),
-            Self::AppBoundToOtherNetwork => (
-                "app_bound_to_other_network",
-                "app",
-                "the app serves on forge-1: join with EE_NETWORK=forge-1, \
-                 or use another EE_APP_NAME",
-            ),
-            Self::NodeInUse => (
-                "node_in_use",
-                "node",
-                "a living agent holds this node id: stop it, \
-                 or give this one its own EE_AGENT_ID",
-            ),
-            Self::Banned => ("banned", "node", "the operator banned this node; ask the operator"),
-            Self::TunnelLimit => {
-                ("tunnel_limit", "node", "an agent may hold 4 tunnels; close one first")
-            }
-            Self::Replaced => {
-                ("replaced", "node", "a newer instance of this agent took over; nothing to do")
-            }
-            Self::InnerTlsFailed => (
-                "inner_tls_failed",
-                "channel",
-                "the inner TLS 1.3 handshake with raw public keys must end within 10 s; \
-                 check EE_CONTROL_KEY and the agent's version",
-            ),
-            Self::BinaryNotAllowed => (
-                "binary_not_allowed",
-                "channel",
-                "send binary frames only after attest_request, \
-                 and application data only after status ok attested",
-            ),
-            Self::ControlMacInvalid => (
-                "control_mac_invalid",
-                "channel",
-                "every text after status ok attested carries seq and mac; \
-                 something on the way altered or dropped one",
-            ),
-            Self::ServerDrains => (
-                "restart",
-                "server",
-                "the control plane restarts; reconnect within the window of drain",
-            ),
-            Self::Evidence(_)
-            | Self::InvalidJson
-            | Self::UnknownMessage
-            | Self::InvalidNetwork
-            | Self::MissingFields
-            | Self::InvalidField(_)
-            | Self::AlreadyRegistered
-            | Self::UnexpectedAttestation
-            | Self::NotRegistered => (
-                "evidence",
-                "evidence",
-                "easyenclave app explain <app> shows the refused attempt in full",
-            ),
+            Self::InvalidJson => INVALID_JSON,
+            Self::UnknownMessage => UNKNOWN_MESSAGE,
+            Self::InvalidNetwork => INVALID_NETWORK,
+            Self::MissingFields => MISSING_FIELDS,
+            Self::InvalidField(_) => INVALID_FIELD,
+            Self::AlreadyRegistered => ALREADY_REGISTERED,
+            Self::UnexpectedAttestation => UNEXPECTED_ATTESTATION,
+            Self::NotRegistered => NOT_REGISTERED,
+            Self::RegisterTimeout => REGISTER_TIMEOUT,
+            Self::TooManyPending => TOO_MANY_PENDING,
+            Self::H2Required => H2_REQUIRED,
+            Self::Evidence(_) => EVIDENCE,
+            Self::AppBoundToOtherRepo => APP_BOUND_TO_OTHER_REPO,
+            Self::AppBoundToOtherNetwork => APP_BOUND_TO_OTHER_NETWORK,
+            Self::NodeInUse => NODE_IN_USE,
+            Self::Banned => BANNED,
+            Self::TunnelLimit => TUNNEL_LIMIT,
+            Self::Replaced => REPLACED,
+            Self::InnerTlsFailed => INNER_TLS_FAILED,
+            Self::BinaryNotAllowed => BINARY_NOT_ALLOWED,
+            Self::ControlMacInvalid => CONTROL_MAC_INVALID,
+            Self::ServerDrains => SERVER_DRAINS,
         }
     }
 }
+
+/// Word, check, advice.
+type Words = (&'static str, &'static str, &'static str);
+
+const INVALID_JSON: Words = (
+    "invalid_json",
+    "message",
+    "send one JSON object per text frame, at most 32 levels deep",
+);
+const UNKNOWN_MESSAGE: Words = (
+    "unknown_message",
+    "message",
+    "type is one of register, attest_response, health, credits, drain",
+);
+const INVALID_NETWORK: Words = (
+    "invalid_network",
+    "register",
+    "set EE_NETWORK to forge-1 or sandbox-1",
+);
+const MISSING_FIELDS: Words = (
+    "missing_fields",
+    "register",
+    "repo, release_tag, app_name and agent_id are all required: \
+                 set EE_REPO, EE_RELEASE_TAG, EE_APP_NAME",
+);
+const INVALID_FIELD: Words = (
+    "invalid_field",
+    "register",
+    "correct the field that the reason names",
+);
+const ALREADY_REGISTERED: Words = (
+    "already_registered",
+    "register",
+    "a connection registers once; reconnect to register as something else",
+);
+const UNEXPECTED_ATTESTATION: Words = (
+    "unexpected_attestation",
+    "challenge",
+    "answer each attest_request once, with its own nonce",
+);
+const NOT_REGISTERED: Words = (
+    "not_registered",
+    "message",
+    "wait for status ok attested before health, credits or drain",
+);
+const REGISTER_TIMEOUT: Words = (
+    "register_timeout",
+    "register",
+    "send register within 10 s of connecting",
+);
+const TOO_MANY_PENDING: Words = (
+    "too_many_pending",
+    "challenge",
+    "no attestation slot became free; reconnect later, with jitter",
+);
+const H2_REQUIRED: Words = (
+    "h2_required",
+    "register",
+    "use an agent with tunnel_version \"2\" and the capability \"h2\"",
+);
+const EVIDENCE: Words = (
+    "evidence",
+    "evidence",
+    "easyenclave app explain <app> shows the refused attempt in full",
+);
+const APP_BOUND_TO_OTHER_REPO: Words = (
+    "app_bound_to_other_repo",
+    "app",
+    "the name belongs to another repository: choose another EE_APP_NAME, \
+                 or have the operator release it",
+);
+const APP_BOUND_TO_OTHER_NETWORK: Words = (
+    "app_bound_to_other_network",
+    "app",
+    "the app serves on forge-1: join with EE_NETWORK=forge-1, \
+                 or use another EE_APP_NAME",
+);
+const NODE_IN_USE: Words = (
+    "node_in_use",
+    "node",
+    "a living agent holds this node id: stop it, \
+                 or give this one its own EE_AGENT_ID",
+);
+const BANNED: Words = (
+    "banned",
+    "node",
+    "the operator banned this node; ask the operator",
+);
+const TUNNEL_LIMIT: Words = (
+    "tunnel_limit",
+    "node",
+    "an agent may hold 4 tunnels; close one first",
+);
+const REPLACED: Words = (
+    "replaced",
+    "node",
+    "a newer instance of this agent took over; nothing to do",
+);
+const INNER_TLS_FAILED: Words = (
+    "inner_tls_failed",
+    "channel",
+    "the inner TLS 1.3 handshake with raw public keys must end within 10 s; \
+                 check EE_CONTROL_KEY and the agent's version",
+);
+const BINARY_NOT_ALLOWED: Words = (
+    "binary_not_allowed",
+    "channel",
+    "send binary frames only after attest_request, \
+                 and application data only after status ok attested",
+);
+const CONTROL_MAC_INVALID: Words = (
+    "control_mac_invalid",
+    "channel",
+    "every text after status ok attested carries seq and mac; \
+                 something on the way altered or dropped one",
+);
+const SERVER_DRAINS: Words = (
+    "restart",
+    "server",
+    "the control plane restarts; reconnect within the window of drain",
+);
 
 /// The answer carries another nonce than the open challenge.
 pub(super) fn nonce_mismatch() -> SessionRefusal {
@@ -289,7 +300,9 @@ pub(super) fn agent_error(word: &str) -> SessionRefusal {
 }
 
 fn explained(code: AttestationCode, hint: &str) -> SessionRefusal {
-    Failure::new(code).explained(Refusal::new(code.as_str(), "challenge", hint)).into()
+    Failure::new(code)
+        .explained(Refusal::new(code.as_str(), "challenge", hint))
+        .into()
 }
 
 fn shape_of(field: &str) -> &'static str {

@@ -52,8 +52,12 @@ impl Registration {
     pub fn parse(message: &Register) -> Result<Self, SessionRefusal> {
         let network =
             Network::parse(&message.network).map_err(|_| SessionRefusal::InvalidNetwork)?;
-        let required =
-            [&message.repo, &message.release_tag, &message.app_name, &message.agent_id];
+        let required = [
+            &message.repo,
+            &message.release_tag,
+            &message.app_name,
+            &message.agent_id,
+        ];
         if required.iter().any(|text| text.is_empty()) {
             return Err(SessionRefusal::MissingFields);
         }
@@ -80,11 +84,7 @@ impl Registration {
     }
 
     /// Settles how the tunnel will work, from the agent's offer and the network's demands.
-    pub fn agree(
-        &mut self,
-        message: &Register,
-        policy: &LivePolicy,
-    ) -> Result<(), SessionRefusal> {
+    pub fn agree(&mut self, message: &Register, policy: &LivePolicy) -> Result<(), SessionRefusal> {
         self.inner_tls = inner_tls(message, self.network, policy)?;
         Ok(())
     }
@@ -117,9 +117,13 @@ fn inner_tls(
     policy: &LivePolicy,
 ) -> Result<InnerTlsMode, SessionRefusal> {
     let rules = policy.rules(network);
-    let offers = |name: &str| message.capabilities.iter().any(|capability| capability == name);
-    let speaks_h2 =
-        message.tunnel_version.as_deref() == Some(TUNNEL_VERSION) && offers("h2");
+    let offers = |name: &str| {
+        message
+            .capabilities
+            .iter()
+            .any(|capability| capability == name)
+    };
+    let speaks_h2 = message.tunnel_version.as_deref() == Some(TUNNEL_VERSION) && offers("h2");
     let channel_demanded = rules.least_binding == BindingStrength::Channel;
     if channel_demanded && !(speaks_h2 && offers("itls")) {
         return Err(binding_required(network).into());
@@ -137,8 +141,12 @@ fn binding_required(network: Network) -> Failure {
     let row = ee_protocol::refusal::Refusal::new(
         AttestationCode::BindingRequired.as_str(),
         "binding",
-        format!("{network} takes only agents that bind the quote to an inner TLS session: use an agent that offers the capabilities h2 and itls"),
+        format!(
+            "{network} takes only agents that bind the quote to an inner TLS session: use an agent that offers the capabilities h2 and itls"
+        ),
     );
-    Failure::new(AttestationCode::BindingRequired)
-        .explained(row.compared("capabilities h2 and itls, tunnel_version \"2\"", "not all offered"))
+    Failure::new(AttestationCode::BindingRequired).explained(row.compared(
+        "capabilities h2 and itls, tunnel_version \"2\"",
+        "not all offered",
+    ))
 }

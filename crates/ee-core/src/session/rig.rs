@@ -46,7 +46,11 @@ pub(crate) fn register() -> Register {
 }
 
 pub(crate) fn channel() -> Channel {
-    Channel { exporter: [0xa5; 32], agent_spki: [0x44; 32], control_spki: CONTROL_KEY }
+    Channel {
+        exporter: [0xa5; 32],
+        agent_spki: [0x44; 32],
+        control_spki: CONTROL_KEY,
+    }
 }
 
 pub(crate) fn result(at: Timestamp) -> AttestationResult {
@@ -81,7 +85,10 @@ impl Rig {
 
     pub(crate) fn with(policy: LivePolicy) -> Self {
         let now = start();
-        Self { session: Session::new(Arc::new(policy), [9; 32], now), now }
+        Self {
+            session: Session::new(Arc::new(policy), [9; 32], now),
+            now,
+        }
     }
 
     /// A session that has joined, with nothing left to poll.
@@ -105,7 +112,8 @@ impl Rig {
         self.grant();
         let nonce = self.nonce();
         self.session.handle_challenge_sent(self.now);
-        self.session.handle_inner_tls(self.now, InnerTlsOutcome::Established(channel()));
+        self.session
+            .handle_inner_tls(self.now, InnerTlsOutcome::Established(channel()));
         nonce
     }
 
@@ -118,7 +126,9 @@ impl Rig {
     }
 
     pub(crate) fn grant(&mut self) {
-        let answer = ChallengeAnswer::Granted { node_keys: Vec::new() };
+        let answer = ChallengeAnswer::Granted {
+            node_keys: Vec::new(),
+        };
         self.session.handle_challenge_answer(self.now, answer);
     }
 
@@ -148,7 +158,8 @@ impl Rig {
 
     pub(crate) fn admit(&mut self) {
         let expires_at = self.now.after(policy().registration_ttl);
-        self.session.handle_admission(self.now, Admission::Joined { expires_at });
+        self.session
+            .handle_admission(self.now, Admission::Joined { expires_at });
     }
 
     pub(crate) fn pass_time(&mut self, span: Duration) {
@@ -158,7 +169,10 @@ impl Rig {
 
     /// Moves to the session's next deadline.
     pub(crate) fn next_deadline(&mut self) {
-        self.now = self.session.poll_timeout().expect("an open session has a deadline");
+        self.now = self
+            .session
+            .poll_timeout()
+            .expect("an open session has a deadline");
         self.session.handle_timeout(self.now);
     }
 
@@ -182,33 +196,44 @@ pub(crate) fn only<T: std::fmt::Debug>(mut items: Vec<T>) -> T {
 }
 
 pub(crate) fn challenges(commands: &[Command]) -> Vec<AttestRequest> {
-    let request = |command: &Command| match command {
-        Command::Challenge(Outgoing { message: ControlMessage::AttestRequest(request), .. }) => {
-            Some(request.clone())
-        }
-        _ => None,
+    let request = |command: &Command| {
+        let Command::Challenge(Outgoing { message, .. }) = command else {
+            return None;
+        };
+        let ControlMessage::AttestRequest(request) = message else {
+            return None;
+        };
+        Some(request.clone())
     };
     commands.iter().filter_map(request).collect()
 }
 
 pub(crate) fn statuses(commands: &[Command]) -> Vec<Status> {
-    let status = |command: &Command| match command {
-        Command::Send(Outgoing { message: ControlMessage::Status(status), .. }) => {
-            Some(status.clone())
-        }
-        _ => None,
+    let status = |command: &Command| {
+        let Command::Send(Outgoing { message, .. }) = command else {
+            return None;
+        };
+        let ControlMessage::Status(status) = message else {
+            return None;
+        };
+        Some(status.clone())
     };
     commands.iter().filter_map(status).collect()
 }
 
 pub(crate) fn reasons(commands: &[Command]) -> Vec<String> {
-    statuses(commands).into_iter().map(|status| status.reason).collect()
+    statuses(commands)
+        .into_iter()
+        .map(|status| status.reason)
+        .collect()
 }
 
 pub(crate) fn events(commands: &[Command]) -> Vec<Event> {
-    let event = |command: &Command| match command {
-        Command::Emit(event) => Some(event.clone()),
-        _ => None,
+    let event = |command: &Command| {
+        let Command::Emit(event) = command else {
+            return None;
+        };
+        Some(event.clone())
     };
     commands.iter().filter_map(event).collect()
 }
