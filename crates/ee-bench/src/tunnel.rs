@@ -298,7 +298,13 @@ fn tunnel_chain(way: Way, options: &Options, folder: &Path, backend: SocketAddr)
     let mut server = command(options)?;
     server.args(["dev", "server"]);
     if way == Way::Tunnel {
-        server.args(["--inner-tls", "off"]);
+        let configuration = folder.join("server.toml");
+        std::fs::write(
+            &configuration,
+            "[networks.sandbox-1]\ninner_tls = \"off\"\n",
+        )
+        .context("server.toml")?;
+        server.env("EE_CONFIG", configuration);
     }
     server.env("EE_CONTROL_PORT", control.port().to_string());
     server.env("EE_PROXY_PORT", proxy.port().to_string());

@@ -24,6 +24,7 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
         .into_iter()
         .flat_map(|table| names(table))
         .collect();
+    let secrets: Vec<&str> = secrets(tree.text(TABLE).unwrap_or_default());
     let mut findings = Vec::new();
     for (path, text) in tree.texts() {
         if path == TABLE || is_test_file(path) || path.starts_with("xtask/") {
@@ -32,7 +33,11 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
         let (searched, lines) = searched(path, text);
         for (at, line) in searched.lines().take(lines).enumerate() {
             for name in names(line) {
-                let known = listed.contains(name) || NO_SETTINGS.iter().any(|row| row.0 == name);
+                let known = listed.contains(name)
+                    || secrets
+                        .iter()
+                        .any(|secret| name.strip_suffix("_FILE") == Some(secret))
+                    || NO_SETTINGS.iter().any(|row| row.0 == name);
                 if !known {
                     let message = format!("{name} is not in {TABLE}");
                     findings.push(Finding::new(path, at + 1, message));
@@ -41,6 +46,15 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The rows marked as secrets: they may come from the file that `NAME_FILE` names.
+fn secrets(table: &str) -> Vec<&str> {
+    table
+        .lines()
+        .filter(|line| line.ends_with("| S |"))
+        .flat_map(names)
+        .collect()
 }
 
 fn searched(path: &str, text: &str) -> (String, usize) {
@@ -74,7 +88,7 @@ mod tests {
     use super::super::fixture::{messages, tree};
     use super::*;
 
-    const TABLE_TEXT: &str = "| `EE_DB_PATH` | path |\n";
+    const TABLE_TEXT: &str = "| `EE_DB_PATH` | path | |\n| `EE_TOKEN` | none | S |\n";
 
     #[track_caller]
     fn finds(path: &str, text: &str, expect: &[&str]) {
@@ -96,6 +110,16 @@ mod tests {
             );
             finds(path, "\"EE_DB_PATH\"", &[]);
         }
+    }
+
+    #[test]
+    fn only_a_secret_may_come_from_a_file() {
+        finds("README.md", "EE_TOKEN_FILE", &[]);
+        finds(
+            "README.md",
+            "EE_DB_PATH_FILE",
+            &["EE_DB_PATH_FILE is not in docs/config.md"],
+        );
     }
 
     #[test]
