@@ -35,8 +35,13 @@ pub const NO_TUNNEL: &str = "no_tunnel";
 /// The status of every app, by name.
 pub fn list<L>(routes: &Routes<L>, now: Timestamp, endpoints: &Endpoints) -> AppList {
     let apps = routes.apps();
-    let shown = apps.iter().filter_map(|entry| status(entry, routes.policy(), now, endpoints));
-    AppList { apps: shown.collect(), next_cursor: None }
+    let shown = apps
+        .iter()
+        .filter_map(|entry| status(entry, routes.policy(), now, endpoints));
+    AppList {
+        apps: shown.collect(),
+        next_cursor: None,
+    }
 }
 
 /// The status of one app; `None` if no node ever served it.
@@ -60,7 +65,9 @@ pub fn status<L>(
     let (node, assessment) = shown(entry, &nodes, policy, now)?;
     let tunnels = tunnels_of(entry, node);
     let reasons = reasons(&assessment, tunnels);
-    let eligible = nodes.iter().filter(|node| assess(node, policy, now).eligible().is_ok());
+    let eligible = nodes
+        .iter()
+        .filter(|node| assess(node, policy, now).eligible().is_ok());
     let state = registration_state(node, policy, now);
     let last_pass = node.attestation.passed().map(|passed| passed.at);
     Some(AppStatus {
@@ -72,7 +79,10 @@ pub fn status<L>(
         registered_at: Some(node.registered_at.rfc3339_micros()),
         registration_expires_at: Some(node.expires_at.rfc3339_micros()),
         registration_state: state.to_owned(),
-        sealed: node.attestation.passed().is_some_and(|passed| passed.sealed),
+        sealed: node
+            .attestation
+            .passed()
+            .is_some_and(|passed| passed.sealed),
         attestation_status: attestation_status(node, &assessment).to_owned(),
         health_status: health_status(node, &assessment).to_owned(),
         ws_connected: tunnels > 0,
@@ -83,7 +93,10 @@ pub fn status<L>(
         endpoint: endpoints.tunnel.clone(),
         last_attest: last_pass.map(Timestamp::rfc3339_seconds),
         url: endpoints.url_of(&entry.app.name),
-        nodes: NodeCount { total: nodes.len() as u64, eligible: eligible.count() as u64 },
+        nodes: NodeCount {
+            total: nodes.len() as u64,
+            eligible: eligible.count() as u64,
+        },
         binding: binding_word(node).to_owned(),
         reason: reasons.first().cloned(),
         reasons,
@@ -129,7 +142,9 @@ pub(crate) fn reasons(assessment: &Assessment<'_>, tunnels: usize) -> Vec<String
 }
 
 pub(crate) fn binding_word(node: &Node) -> &'static str {
-    node.attestation.passed().map_or("none", |passed| passed.binding.as_str())
+    node.attestation
+        .passed()
+        .map_or("none", |passed| passed.binding.as_str())
 }
 
 fn registration_state(node: &Node, policy: &LivePolicy, now: Timestamp) -> &'static str {
@@ -144,7 +159,9 @@ fn registration_state(node: &Node, policy: &LivePolicy, now: Timestamp) -> &'sta
 
 /// A pass that is too old says as little as none.
 fn attestation_status(node: &Node, assessment: &Assessment<'_>) -> &'static str {
-    let stale = assessment.reasons().any(|code| code == GateCode::AttestationStale);
+    let stale = assessment
+        .reasons()
+        .any(|code| code == GateCode::AttestationStale);
     match node.attestation {
         AttestationState::Unknown => "unknown",
         AttestationState::Invalid(_) => "invalid",
@@ -154,7 +171,9 @@ fn attestation_status(node: &Node, assessment: &Assessment<'_>) -> &'static str 
 }
 
 fn health_status(node: &Node, assessment: &Assessment<'_>) -> &'static str {
-    let silent = assessment.reasons().any(|code| code == GateCode::HealthTimeout);
+    let silent = assessment
+        .reasons()
+        .any(|code| code == GateCode::HealthTimeout);
     match node.health {
         None => "unknown",
         Some(HealthWord::Fail) => "fail",

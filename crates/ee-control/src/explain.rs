@@ -40,7 +40,10 @@ struct Ring {
 impl Refusals {
     /// Remembers an attempt.
     pub fn record(&self, now: Timestamp, refused: &RefusedRegistration) {
-        let RefusedRegistration { registration, refusal } = refused;
+        let RefusedRegistration {
+            registration,
+            refusal,
+        } = refused;
         let attempt = RefusedAttempt {
             at: now.rfc3339_seconds(),
             agent_id: registration.agent_id.to_string(),
@@ -76,7 +79,10 @@ impl Refusals {
     /// The attempts on an app, newest first.
     pub fn of(&self, app: &AppName) -> Vec<RefusedAttempt> {
         let rings = self.lock();
-        rings.get(app).map(|ring| ring.attempts.iter().cloned().collect()).unwrap_or_default()
+        rings
+            .get(app)
+            .map(|ring| ring.attempts.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     fn push(&self, now: Timestamp, app: AppName, attempt: RefusedAttempt) {
@@ -122,7 +128,10 @@ pub fn explain<L>(
             .map(|entry| explain_node(entry, routes.policy(), now))
             .filter(|node| wanted(&node.agent))
             .collect(),
-        refused: refused.into_iter().filter(|attempt| wanted(&attempt.agent_id)).collect(),
+        refused: refused
+            .into_iter()
+            .filter(|attempt| wanted(&attempt.agent_id))
+            .collect(),
     })
 }
 

@@ -14,9 +14,7 @@ use ee_core::{
     attestation::{AttestationCode, Failure},
     policy::LivePolicy,
     registry::{Registry, TunnelId},
-    session::{
-        Admission, AttestedRegistration, ChallengeAnswer, Event, Order, Registration,
-    },
+    session::{Admission, AttestedRegistration, ChallengeAnswer, Event, Order, Registration},
 };
 use ee_protocol::{
     names::{NodeId, ReleaseTag, Repo},
@@ -27,6 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{ports::Clock, routes::Routes};
 
+mod events;
+mod publish;
 mod rows;
 mod writer;
 
@@ -94,8 +94,19 @@ pub async fn open<L: TunnelLink>(
     );
     let routes = Arc::new(Routes::new(Arc::clone(&policy)));
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let plane = Plane::new(registry, store, policy, clock, Arc::clone(&routes), receiver);
-    let handle = PlaneHandle { sender, routes, next_tunnel: Arc::new(AtomicU64::new(1)) };
+    let plane = Plane::new(
+        registry,
+        store,
+        policy,
+        clock,
+        Arc::clone(&routes),
+        receiver,
+    );
+    let handle = PlaneHandle {
+        sender,
+        routes,
+        next_tunnel: Arc::new(AtomicU64::new(1)),
+    };
     Ok((handle, plane))
 }
 
@@ -108,8 +119,11 @@ impl<L: TunnelLink> PlaneHandle<L> {
     /// Whether this registration may be challenged, as far as is known before any evidence.
     pub async fn ask_challenge(&self, registration: &Registration) -> ChallengeAnswer {
         let (reply, answer) = oneshot::channel();
-        self.tell(Message::AskChallenge(Box::new(registration.clone()), reply)).await;
-        answer.await.unwrap_or_else(|_| ChallengeAnswer::Refused(gone().into()))
+        self.tell(Message::AskChallenge(Box::new(registration.clone()), reply))
+            .await;
+        answer
+            .await
+            .unwrap_or_else(|_| ChallengeAnswer::Refused(gone().into()))
     }
 
     /// Lets an attested session join, or says why not. Answered after the commit.
@@ -120,7 +134,13 @@ impl<L: TunnelLink> PlaneHandle<L> {
         attested: Box<AttestedRegistration>,
     ) -> Admission {
         let (reply, answer) = oneshot::channel();
-        self.tell(Message::Attested(Join { tunnel, link, attested, reply })).await;
+        self.tell(Message::Attested(Join {
+            tunnel,
+            link,
+            attested,
+            reply,
+        }))
+        .await;
         answer.await.unwrap_or_else(|_| Admission::Deferred(gone()))
     }
 

@@ -48,7 +48,10 @@ pub fn resolve<L>(
         },
         None => Resolution {
             http_status: 404,
-            body: ResolutionBody::Unknown { allowed: false, reason: "unknown_app" },
+            body: ResolutionBody::Unknown {
+                allowed: false,
+                reason: "unknown_app",
+            },
         },
     }
 }
@@ -76,7 +79,10 @@ pub struct Authz {
 
 impl Authz {
     fn refused(reason: &str) -> Self {
-        Self { reason: reason.to_owned(), ..Self::default() }
+        Self {
+            reason: reason.to_owned(),
+            ..Self::default()
+        }
     }
 }
 
@@ -102,6 +108,8 @@ pub fn authz<L>(routes: &Routes<L>, app: &str, now: Timestamp) -> Authz {
         network: node.network.to_string(),
         sealed: passed.is_some_and(|passed| passed.sealed).to_string(),
         binding: binding_word(node).to_owned(),
-        last_attest: passed.map(|passed| passed.at.rfc3339_seconds()).unwrap_or_default(),
+        last_attest: passed
+            .map(|passed| passed.at.rfc3339_seconds())
+            .unwrap_or_default(),
     }
 }

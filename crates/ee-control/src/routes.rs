@@ -12,7 +12,10 @@ use ee_core::{
     registry::{App, Node},
     routing::{NodeCell, Pool, TunnelCell},
 };
-use ee_protocol::{names::{AppName, NodeId}, time::Timestamp};
+use ee_protocol::{
+    names::{AppName, NodeId},
+    time::Timestamp,
+};
 
 use crate::explain::Refusals;
 
@@ -43,7 +46,11 @@ pub struct NodeEntry {
 impl NodeEntry {
     /// A node, the cell that its heartbeats update, and its open tunnels.
     pub fn new(node: Node, cell: Arc<NodeCell>, tunnels: Vec<Arc<TunnelCell>>) -> Self {
-        Self { node, cell, tunnels }
+        Self {
+            node,
+            cell,
+            tunnels,
+        }
     }
 
     /// The node's id.
@@ -80,7 +87,10 @@ pub fn furthest<'a>(
     let mut best: Option<(&Node, Assessment<'_>)> = None;
     for node in nodes {
         let assessment = assess(node, policy, now);
-        if best.as_ref().is_none_or(|(_, best)| assessment.depth() > best.depth()) {
+        if best
+            .as_ref()
+            .is_none_or(|(_, best)| assessment.depth() > best.depth())
+        {
             best = Some((node, assessment));
         }
     }
@@ -98,8 +108,14 @@ pub struct Routes<L> {
 impl<L> Routes<L> {
     /// No app.
     pub fn new(policy: Arc<LivePolicy>) -> Self {
-        let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::new())).collect();
-        Self { shards, policy, refusals: Refusals::default() }
+        let shards = (0..SHARDS)
+            .map(|_| ArcSwap::from_pointee(Shard::new()))
+            .collect();
+        Self {
+            shards,
+            policy,
+            refusals: Refusals::default(),
+        }
     }
 
     /// An app as it is now.
@@ -123,7 +139,11 @@ impl<L> Routes<L> {
         for shard in &self.shards {
             for entry in shard.load().values() {
                 apps += 1;
-                tunnels += entry.nodes.iter().map(|node| node.tunnels.len() as u64).sum::<u64>();
+                tunnels += entry
+                    .nodes
+                    .iter()
+                    .map(|node| node.tunnels.len() as u64)
+                    .sum::<u64>();
             }
         }
         (apps, tunnels)
@@ -140,11 +160,7 @@ impl<L> Routes<L> {
     }
 
     /// Runs `read` on an app's entry without counting a reference: the request path.
-    pub fn with_app<T>(
-        &self,
-        name: &AppName,
-        read: impl FnOnce(Option<&AppEntry<L>>) -> T,
-    ) -> T {
+    pub fn with_app<T>(&self, name: &AppName, read: impl FnOnce(Option<&AppEntry<L>>) -> T) -> T {
         let shard = self.shard(name).load();
         read(shard.get(name).map(Arc::as_ref))
     }

@@ -71,7 +71,9 @@ async fn with_plane<F: Future<Output = ()>>(store: &Store, test: impl FnOnce(Wor
     let clock = Arc::new(HandClock(AtomicI64::new(1_770_000_000_000_000)));
     let policy = Arc::new(LivePolicy::with_defaults([0x55; 32]));
     let port: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
-    let (plane, writer) = plane::open(store.clone(), policy, port).await.expect("opens");
+    let (plane, writer) = plane::open(store.clone(), policy, port)
+        .await
+        .expect("opens");
     tokio::select! {
         () = writer.run() => panic!("the writer ends after its handles"),
         () = test(World { plane, clock }) => {}
@@ -84,7 +86,9 @@ impl World {
     }
 
     fn wait(&self, span: Duration) {
-        self.clock.0.store(self.now().after(span).unix_micros(), Ordering::SeqCst);
+        self.clock
+            .0
+            .store(self.now().after(span).unix_micros(), Ordering::SeqCst);
     }
 
     fn attested(&self, message: &Register) -> Box<AttestedRegistration> {
@@ -108,7 +112,10 @@ impl World {
 
     async fn join(&self, message: &Register) -> (TunnelId, Link) {
         let (tunnel, link, admission) = self.ask(self.attested(message)).await;
-        assert!(matches!(admission, Admission::Joined { .. }), "{admission:?}");
+        assert!(
+            matches!(admission, Admission::Joined { .. }),
+            "{admission:?}"
+        );
         (tunnel, link)
     }
 
@@ -153,7 +160,10 @@ fn register() -> Register {
 }
 
 fn agent(id: &str) -> Register {
-    Register { agent_id: id.into(), ..register() }
+    Register {
+        agent_id: id.into(),
+        ..register()
+    }
 }
 
 fn result(at: Timestamp) -> AttestationResult {
@@ -177,7 +187,11 @@ fn result(at: Timestamp) -> AttestationResult {
 }
 
 fn health(word: HealthWord) -> Event {
-    Event::Health(Heartbeat { word, inflight: None, load_permille: None })
+    Event::Health(Heartbeat {
+        word,
+        inflight: None,
+        load_permille: None,
+    })
 }
 
 fn endpoints() -> Endpoints {
@@ -194,8 +208,7 @@ async fn first_request_after_attest_is_served() {
         assert_eq!(world.choose(), Err(RouteRefusal::UnknownApp));
         let (tunnel, _) = world.join(&register()).await;
         assert_eq!(world.choose(), Ok(tunnel.0));
-        let resolved =
-            resolve::resolve(world.plane.routes(), &app(), world.now(), &endpoints());
+        let resolved = resolve::resolve(world.plane.routes(), &app(), world.now(), &endpoints());
         assert_eq!(resolved.http_status, 200);
         assert_eq!(world.plane.routes().counts(), (1, 1));
     })
@@ -210,7 +223,10 @@ async fn status_payload_tells_the_node_that_would_be_picked() {
         let routes = world.plane.routes();
         let status = apps::show(routes, &app(), world.now(), &endpoints()).expect("known");
         assert!(status.allowed && status.sealed && status.ws_connected);
-        assert_eq!((status.status.as_str(), status.binding.as_str()), ("active", "channel"));
+        assert_eq!(
+            (status.status.as_str(), status.binding.as_str()),
+            ("active", "channel")
+        );
         assert_eq!(status.url, "https://myapp.app.example/");
         assert_eq!(status.attestation_status, "valid");
         assert_eq!(status.health_status, "pass");
@@ -227,8 +243,16 @@ async fn health_closes_and_opens_the_gate_at_once() {
         let (tunnel, _) = world.join(&register()).await;
         world.emit(tunnel, health(HealthWord::Fail)).await;
         let refusal = world.choose().unwrap_err();
-        assert_eq!(refusal, RouteRefusal::NotEligible { codes: vec![GateCode::HealthFail] });
-        assert_eq!((refusal.status(), refusal.code()), (403, ProblemCode::NotEligible));
+        assert_eq!(
+            refusal,
+            RouteRefusal::NotEligible {
+                codes: vec![GateCode::HealthFail]
+            }
+        );
+        assert_eq!(
+            (refusal.status(), refusal.code()),
+            (403, ProblemCode::NotEligible)
+        );
         assert_eq!(refusal.problem().extensions["reason"], "health_fail");
         world.emit(tunnel, health(HealthWord::Pass)).await;
         assert_eq!(world.choose(), Ok(tunnel.0));
@@ -243,10 +267,20 @@ async fn health_timeout_is_exact() {
         world.wait(Duration::from_secs(60));
         world.emit(tunnel, health(HealthWord::Pass)).await;
         world.wait(Duration::from_micros(119_999_999));
-        assert_eq!(world.choose(), Ok(tunnel.0), "the heartbeat counts for 120 s");
+        assert_eq!(
+            world.choose(),
+            Ok(tunnel.0),
+            "the heartbeat counts for 120 s"
+        );
         world.wait(Duration::from_micros(1));
-        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::HealthTimeout] };
-        assert_eq!(world.choose(), Err(refused), "without any event from the session");
+        let refused = RouteRefusal::NotEligible {
+            codes: vec![GateCode::HealthTimeout],
+        };
+        assert_eq!(
+            world.choose(),
+            Err(refused),
+            "without any event from the session"
+        );
         world.emit(tunnel, Event::HealthTimedOut).await;
         world.emit(tunnel, health(HealthWord::Pass)).await;
         assert_eq!(world.choose(), Ok(tunnel.0));
@@ -266,9 +300,16 @@ async fn stranger_cannot_take_an_app_down() {
             registration: stranger,
             refusal: Failure::new(AttestationCode::AttestationTimeout).into(),
         };
-        world.emit(TunnelId(77), Event::Refused(Box::new(refused))).await;
+        world
+            .emit(TunnelId(77), Event::Refused(Box::new(refused)))
+            .await;
         world.emit(TunnelId(77), Event::Closed).await;
-        world.emit(TunnelId(77), Event::Failed(Failure::new(AttestationCode::TdDebug))).await;
+        world
+            .emit(
+                TunnelId(77),
+                Event::Failed(Failure::new(AttestationCode::TdDebug)),
+            )
+            .await;
         assert_eq!(world.choose(), Ok(tunnel.0));
         assert_eq!(link.orders(), []);
     })
@@ -279,12 +320,21 @@ async fn stranger_cannot_take_an_app_down() {
 async fn app_of_another_repo_is_refused_before_and_after_evidence() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
         world.join(&register()).await;
-        let evil = Register { repo: "evil/repo".into(), ..agent("evil") };
+        let evil = Register {
+            repo: "evil/repo".into(),
+            ..agent("evil")
+        };
         let attested = world.attested(&evil);
         let early = world.plane.ask_challenge(&attested.registration).await;
-        assert_eq!(early, ChallengeAnswer::Refused(SessionRefusal::AppBoundToOtherRepo));
+        assert_eq!(
+            early,
+            ChallengeAnswer::Refused(SessionRefusal::AppBoundToOtherRepo)
+        );
         let (_, _, late) = world.ask(attested).await;
-        assert_eq!(late, Admission::Refused(SessionRefusal::AppBoundToOtherRepo));
+        assert_eq!(
+            late,
+            Admission::Refused(SessionRefusal::AppBoundToOtherRepo)
+        );
     })
     .await;
 }
@@ -292,11 +342,17 @@ async fn app_of_another_repo_is_refused_before_and_after_evidence() {
 #[tokio::test]
 async fn two_repos_that_race_for_a_name_cannot_both_have_it() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
-        let evil = Register { repo: "evil/repo".into(), ..agent("evil") };
+        let evil = Register {
+            repo: "evil/repo".into(),
+            ..agent("evil")
+        };
         let (first, second) = (world.attested(&register()), world.attested(&evil));
         let (one, two) = tokio::join!(world.ask(first), world.ask(second));
         assert!(matches!(one.2, Admission::Joined { .. }));
-        assert_eq!(two.2, Admission::Refused(SessionRefusal::AppBoundToOtherRepo));
+        assert_eq!(
+            two.2,
+            Admission::Refused(SessionRefusal::AppBoundToOtherRepo)
+        );
     })
     .await;
 }
@@ -304,7 +360,10 @@ async fn two_repos_that_race_for_a_name_cannot_both_have_it() {
 #[tokio::test]
 async fn sandbox_sessions_close_when_their_app_moves_up() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
-        let sandbox = Register { network: "sandbox-1".into(), ..agent("sand") };
+        let sandbox = Register {
+            network: "sandbox-1".into(),
+            ..agent("sand")
+        };
         let (_, link) = world.join(&sandbox).await;
         let (forge, _) = world.join(&agent("forge")).await;
         let reason = SessionRefusal::AppBoundToOtherNetwork;
@@ -320,7 +379,10 @@ async fn sandbox_sessions_close_when_their_app_moves_up() {
 async fn living_holder_keeps_its_node_id() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
         let (holder, holder_link) = world.join(&register()).await;
-        let newcomer = Register { instance: Some("boot-2".into()), ..register() };
+        let newcomer = Register {
+            instance: Some("boot-2".into()),
+            ..register()
+        };
         let (_, newcomer_link, admission) = world.ask(world.attested(&newcomer)).await;
         assert_eq!(admission, Admission::HolderAsked);
         assert_eq!(holder_link.orders(), [Order::Ping]);
@@ -335,7 +397,10 @@ async fn living_holder_keeps_its_node_id() {
 async fn silent_holder_is_replaced_and_its_late_close_spares_the_new() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
         let (old, old_link) = world.join(&register()).await;
-        let newcomer = Register { instance: Some("boot-2".into()), ..register() };
+        let newcomer = Register {
+            instance: Some("boot-2".into()),
+            ..register()
+        };
         let mut attested = world.attested(&newcomer);
         attested.holder = Holder::Silent;
         let (new, _, admission) = world.ask(attested).await;
@@ -351,7 +416,10 @@ async fn silent_holder_is_replaced_and_its_late_close_spares_the_new() {
 async fn agents_own_return_refuses_whoever_waits_for_its_silence() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
         world.join(&register()).await;
-        let newcomer = Register { instance: Some("boot-2".into()), ..register() };
+        let newcomer = Register {
+            instance: Some("boot-2".into()),
+            ..register()
+        };
         let (_, link, _) = world.ask(world.attested(&newcomer)).await;
         world.join(&register()).await;
         assert_eq!(link.orders(), [Order::HolderAlive]);
@@ -365,7 +433,10 @@ async fn closed_tunnel_leaves_an_eligible_node_without_tunnel() {
         let (tunnel, _) = world.join(&register()).await;
         world.emit(tunnel, Event::Closed).await;
         let refusal = world.choose().unwrap_err();
-        assert_eq!((refusal.clone(), refusal.status()), (RouteRefusal::NoTunnel, 503));
+        assert_eq!(
+            (refusal.clone(), refusal.status()),
+            (RouteRefusal::NoTunnel, 503)
+        );
         let authz = resolve::authz(world.plane.routes(), "myapp", world.now());
         assert_eq!((authz.allowed, authz.reason.as_str()), (false, "no_tunnel"));
     })
@@ -389,12 +460,17 @@ async fn failed_reattestation_closes_the_gate_and_is_explained() {
         let (tunnel, _) = world.join(&register()).await;
         let failure = Failure::new(AttestationCode::TcbRevoked);
         world.emit(tunnel, Event::Failed(failure)).await;
-        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::AttestationInvalid] };
+        let refused = RouteRefusal::NotEligible {
+            codes: vec![GateCode::AttestationInvalid],
+        };
         assert_eq!(world.choose(), Err(refused));
         let explained = explain::explain(world.plane.routes(), &app(), None, world.now());
         let explained = explained.expect("known");
         assert_eq!(explained.nodes[0].gates.len(), 8);
-        assert_eq!(explained.nodes[0].gates[2].code.as_deref(), Some("attestation_invalid"));
+        assert_eq!(
+            explained.nodes[0].gates[2].code.as_deref(),
+            Some("attestation_invalid")
+        );
         assert_eq!(explained.refused[0].reason, "tcb_revoked");
     })
     .await;
@@ -411,7 +487,9 @@ async fn a_day_without_verdicts_is_served_and_no_longer() {
         assert_eq!(world.choose(), Ok(tunnel.0));
         world.wait(Duration::from_secs(3_600));
         world.emit(tunnel, health(HealthWord::Pass)).await;
-        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::AttestationStale] };
+        let refused = RouteRefusal::NotEligible {
+            codes: vec![GateCode::AttestationStale],
+        };
         assert_eq!(world.choose(), Err(refused));
     })
     .await;
@@ -424,14 +502,22 @@ async fn credits_bound_what_is_in_flight() {
         world.emit(tunnel, Event::Credits(1)).await;
         let held = proxy::choose(world.plane.routes(), &app(), world.now(), 0).unwrap();
         let refusal = world.choose().unwrap_err();
-        assert_eq!((refusal.clone(), refusal.status()), (RouteRefusal::OverCapacity, 503));
+        assert_eq!(
+            (refusal.clone(), refusal.status()),
+            (RouteRefusal::OverCapacity, 503)
+        );
         drop(held);
         assert_eq!(world.choose(), Ok(tunnel.0));
         world.emit(tunnel, Event::Draining).await;
-        let refused = RouteRefusal::NotEligible { codes: vec![GateCode::Draining] };
+        let refused = RouteRefusal::NotEligible {
+            codes: vec![GateCode::Draining],
+        };
         assert_eq!(world.choose(), Err(refused));
         world.emit(tunnel, Event::Credits(8)).await;
-        assert!(world.choose().is_err(), "a draining tunnel takes no credits");
+        assert!(
+            world.choose().is_err(),
+            "a draining tunnel takes no credits"
+        );
     })
     .await;
 }
@@ -441,10 +527,14 @@ async fn refused_attempts_are_kept_for_known_and_unknown_names() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
         let registration = world.attested(&agent("rogue")).registration;
         for _ in 0..40 {
-            let refusal =
-                Failure::new(AttestationCode::RegisterMismatch).about("rtmr2").into();
+            let refusal = Failure::new(AttestationCode::RegisterMismatch)
+                .about("rtmr2")
+                .into();
             let registration = registration.clone();
-            let refused = Box::new(RefusedRegistration { registration, refusal });
+            let refused = Box::new(RefusedRegistration {
+                registration,
+                refusal,
+            });
             world.plane.emit(TunnelId(9), Event::Refused(refused)).await;
         }
         world.settle().await;
@@ -456,7 +546,11 @@ async fn refused_attempts_are_kept_for_known_and_unknown_names() {
         let other = AgentId::parse("other").unwrap();
         let filtered = explain::explain(routes, &app(), Some(&other), world.now()).unwrap();
         assert_eq!(filtered.refused, []);
-        assert_eq!(world.choose(), Err(RouteRefusal::UnknownApp), "a claim binds nothing");
+        assert_eq!(
+            world.choose(),
+            Err(RouteRefusal::UnknownApp),
+            "a claim binds nothing"
+        );
     })
     .await;
 }
@@ -474,10 +568,21 @@ async fn everything_comes_back_after_a_restart_but_the_tunnels() {
             apps::show(world.plane.routes(), &app(), world.now(), &endpoints()).expect("kept");
         assert_eq!((status.repo.as_str(), status.sealed), ("org/repo", true));
         assert!(!status.ws_connected && !status.allowed);
-        let evil = Register { repo: "evil/repo".into(), ..agent("evil") };
+        let evil = Register {
+            repo: "evil/repo".into(),
+            ..agent("evil")
+        };
         let (_, _, admission) = world.ask(world.attested(&evil)).await;
-        assert_eq!(admission, Admission::Refused(SessionRefusal::AppBoundToOtherRepo));
-        let (tunnel, _) = world.join(&Register { instance: None, ..register() }).await;
+        assert_eq!(
+            admission,
+            Admission::Refused(SessionRefusal::AppBoundToOtherRepo)
+        );
+        let (tunnel, _) = world
+            .join(&Register {
+                instance: None,
+                ..register()
+            })
+            .await;
         assert_eq!(world.choose(), Ok(tunnel.0));
     })
     .await;
@@ -487,9 +592,17 @@ async fn everything_comes_back_after_a_restart_but_the_tunnels() {
 async fn orders_reach_every_tunnel() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
         let (_, one) = world.join(&agent("one")).await;
-        let (_, two) = world.join(&Register { release_tag: "v2".into(), ..agent("two") }).await;
+        let (_, two) = world
+            .join(&Register {
+                release_tag: "v2".into(),
+                ..agent("two")
+            })
+            .await;
         let registration = world.attested(&agent("one")).registration;
-        world.plane.reattest(registration.repo, registration.release_tag).await;
+        world
+            .plane
+            .reattest(registration.repo, registration.release_tag)
+            .await;
         world.plane.drain().await;
         world.settle().await;
         assert_eq!(one.orders(), [Order::Reattest, Order::Drain]);
@@ -503,9 +616,17 @@ async fn registered_node_id_needs_its_proof() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
         let registration = world.attested(&register()).registration;
         let key = ee_protocol::report_data::sha256(b"ee_node_test");
-        world.plane.set_node_keys(registration.node_id.clone(), vec![key]).await;
+        world
+            .plane
+            .set_node_keys(registration.node_id.clone(), vec![key])
+            .await;
         let answer = world.plane.ask_challenge(&registration).await;
-        assert_eq!(answer, ChallengeAnswer::Granted { node_keys: vec![key] });
+        assert_eq!(
+            answer,
+            ChallengeAnswer::Granted {
+                node_keys: vec![key]
+            }
+        );
     })
     .await;
 }
@@ -516,10 +637,17 @@ async fn many_agents_join_in_shared_commits() {
         let agents: Vec<Register> = (0..300).map(|n| agent(&format!("agent-{n}"))).collect();
         let joins = agents.iter().map(|agent| {
             let app_name = format!("app-{}", agent.agent_id);
-            world.ask(world.attested(&Register { app_name, ..agent.clone() }))
+            world.ask(world.attested(&Register {
+                app_name,
+                ..agent.clone()
+            }))
         });
         let joined = futures_util::future::join_all(joins).await;
-        assert!(joined.iter().all(|(_, _, a)| matches!(a, Admission::Joined { .. })));
+        assert!(
+            joined
+                .iter()
+                .all(|(_, _, a)| matches!(a, Admission::Joined { .. }))
+        );
         assert_eq!(world.plane.routes().counts(), (300, 300));
     })
     .await;

@@ -8,14 +8,34 @@ use ee_store::{AppRow, NodeRow};
 
 /// A binding from its row.
 pub(super) fn app(row: AppRow) -> App {
-    let AppRow { name, repo, network, bound_at } = row;
-    App { name, repo, network, bound_at }
+    let AppRow {
+        name,
+        repo,
+        network,
+        bound_at,
+    } = row;
+    App {
+        name,
+        repo,
+        network,
+        bound_at,
+    }
 }
 
 /// The row of a binding.
 pub(super) fn app_row(app: &App) -> AppRow {
-    let App { name, repo, network, bound_at } = app.clone();
-    AppRow { name, repo, network, bound_at }
+    let App {
+        name,
+        repo,
+        network,
+        bound_at,
+    } = app.clone();
+    AppRow {
+        name,
+        repo,
+        network,
+        bound_at,
+    }
 }
 
 /// A node from its row. The last heartbeat that passed is the last word, so that an app which was

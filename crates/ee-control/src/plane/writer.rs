@@ -8,16 +8,13 @@ use std::{
 
 use ee_core::{
     attestation::AttestationResult,
-    eligibility::assess,
     policy::LivePolicy,
-    registry::{Decision, Grant, Node, Registry, TunnelId},
-    routing::{NodeCell, Slot, TunnelCell},
-    session::{
-        Admission, ChallengeAnswer, Event, Heartbeat, Order, Registration, SessionRefusal,
-    },
+    registry::{Decision, Grant, Registry, TunnelId},
+    routing::{NodeCell, TunnelCell},
+    session::{Admission, ChallengeAnswer, Event, Heartbeat, Order, Registration, SessionRefusal},
 };
 use ee_protocol::{
-    names::{AppName, NodeId, ReleaseTag, Repo},
+    names::{AppName, NodeId},
     time::Timestamp,
 };
 use ee_store::Store;
@@ -25,10 +22,7 @@ use futures_util::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Join, Message, TunnelLink, gone, rows};
-use crate::{
-    ports::Clock,
-    routes::{AppEntry, NodeEntry, Routes},
-};
+use crate::{ports::Clock, routes::Routes};
 
 /// Messages taken at once: enough that a storm of joins shares one commit, few enough that a
 /// closing gate waits for no more than one batch.
@@ -39,35 +33,35 @@ const HEALTH_KEPT_EVERY: Duration = Duration::from_secs(30);
 
 /// The single writer of the live half.
 pub struct Plane<L> {
-    registry: Registry,
-    store: Store,
-    policy: Arc<LivePolicy>,
-    clock: Arc<dyn Clock>,
-    routes: Arc<Routes<L>>,
-    receiver: mpsc::Receiver<Message<L>>,
-    nodes: BTreeMap<NodeId, Arc<NodeCell>>,
-    tunnels: BTreeMap<TunnelId, LiveTunnel<L>>,
+    pub(super) registry: Registry,
+    pub(super) store: Store,
+    pub(super) policy: Arc<LivePolicy>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) routes: Arc<Routes<L>>,
+    pub(super) receiver: mpsc::Receiver<Message<L>>,
+    pub(super) nodes: BTreeMap<NodeId, Arc<NodeCell>>,
+    pub(super) tunnels: BTreeMap<TunnelId, LiveTunnel<L>>,
     /// Nodes with slots in their app's published pool.
-    in_pool: BTreeSet<NodeId>,
+    pub(super) in_pool: BTreeSet<NodeId>,
     /// Newcomers that wait for a holder's sign of life.
-    waiting: BTreeMap<NodeId, BTreeMap<TunnelId, L>>,
+    pub(super) waiting: BTreeMap<NodeId, BTreeMap<TunnelId, L>>,
     /// Apps to publish at the end of the batch.
-    stale: BTreeSet<AppName>,
+    pub(super) stale: BTreeSet<AppName>,
     /// Nodes whose rows have to go.
-    removed: BTreeSet<NodeId>,
-    beats: BTreeMap<NodeId, Timestamp>,
-    beats_kept_at: Timestamp,
+    pub(super) removed: BTreeSet<NodeId>,
+    pub(super) beats: BTreeMap<NodeId, Timestamp>,
+    pub(super) beats_kept_at: Timestamp,
 }
 
-struct LiveTunnel<L> {
-    link: L,
-    cell: Arc<TunnelCell>,
+pub(super) struct LiveTunnel<L> {
+    pub(super) link: L,
+    pub(super) cell: Arc<TunnelCell>,
 }
 
 /// Joins of one batch that were granted and are not durable yet.
-struct Granted<L> {
-    joins: Vec<(Join<L>, Box<Grant>)>,
-    results: Vec<(NodeId, AttestationResult)>,
+pub(super) struct Granted<L> {
+    pub(super) joins: Vec<(Join<L>, Box<Grant>)>,
+    pub(super) results: Vec<(NodeId, AttestationResult)>,
 }
 
 impl<L: TunnelLink> Plane<L> {
@@ -111,7 +105,10 @@ impl<L: TunnelLink> Plane<L> {
     /// One batch. Messages keep their order: what touches a join that is not durable yet waits
     /// for its commit.
     async fn work(&mut self, batch: &mut Vec<Message<L>>) {
-        let mut granted = Granted { joins: Vec::new(), results: Vec::new() };
+        let mut granted = Granted {
+            joins: Vec::new(),
+            results: Vec::new(),
+        };
         for message in batch.drain(..) {
             if granted.is_touched_by(&message) {
                 self.commit(&mut granted).await;
@@ -161,17 +158,28 @@ impl<L: TunnelLink> Plane<L> {
             holder.link.order(Order::Ping);
         }
         let node = join.attested.registration.node_id.clone();
-        self.waiting.entry(node).or_default().insert(join.tunnel, join.link);
+        self.waiting
+            .entry(node)
+            .or_default()
+            .insert(join.tunnel, join.link);
         answer(join.reply, Admission::HolderAsked);
     }
 
     /// Makes granted joins durable together, then applies, publishes and answers them.
     async fn commit(&mut self, granted: &mut Granted<L>) {
-        let Granted { joins, results } =
-            std::mem::replace(granted, Granted { joins: Vec::new(), results: Vec::new() });
-        let kept = results.into_iter().map(|(node, result)| self.store.save_attestation(node, result));
+        let Granted { joins, results } = std::mem::replace(
+            granted,
+            Granted {
+                joins: Vec::new(),
+                results: Vec::new(),
+            },
+        );
+        let kept = results
+            .into_iter()
+            .map(|(node, result)| self.store.save_attestation(node, result));
         let saved = joins.iter().map(|(_, grant)| {
-            self.store.save_registration(rows::app_row(&grant.app), rows::node_row(&grant.node))
+            self.store
+                .save_registration(rows::app_row(&grant.app), rows::node_row(&grant.node))
         });
         let (kept, saved) = join(join_all(kept), join_all(saved)).await;
         for error in kept.into_iter().filter_map(Result::err) {
@@ -217,10 +225,6 @@ impl<L> Granted<L> {
     }
 }
 
-fn closed_cell() -> Arc<NodeCell> {
-    Arc::new(NodeCell::closed())
-}
-
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     let _session_gone = reply.send(value).is_err();
 }
@@ -228,7 +232,12 @@ fn answer<T>(reply: oneshot::Sender<T>, value: T) {
 impl<L: TunnelLink> Plane<L> {
     /// Carries out a join that is durable; its answer goes out after the publication.
     fn join(&mut self, join: Join<L>, grant: Grant) -> (oneshot::Sender<Admission>, Admission) {
-        let Join { tunnel, link, attested, reply } = join;
+        let Join {
+            tunnel,
+            link,
+            attested,
+            reply,
+        } = join;
         let now = self.clock.now();
         let (node, app) = (grant.node.id.clone(), grant.node.app.clone());
         tracing::info!(event = "joined", %app, %node, network = %grant.node.network);
@@ -269,186 +278,12 @@ impl<L: TunnelLink> Plane<L> {
     }
 
     /// Refuses everybody else who waits for this node's holder to be silent.
-    fn holder_lives(&mut self, node: &NodeId, newcomer: Option<TunnelId>) {
+    pub(super) fn holder_lives(&mut self, node: &NodeId, newcomer: Option<TunnelId>) {
         for (tunnel, link) in self.waiting.remove(node).into_iter().flatten() {
             if Some(tunnel) != newcomer {
                 link.order(Order::HolderAlive);
             }
         }
-    }
-
-    fn event(&mut self, tunnel: TunnelId, event: Event, granted: &mut Granted<L>) {
-        let now = self.clock.now();
-        match event {
-            Event::Refused(refused) => self.routes.refusals().record(now, &refused),
-            Event::Attested(_) => {
-                tracing::error!(event = "unanswerable_attested", "attested() must be called");
-            }
-            Event::Reattested(result) => {
-                if let Some(node) = self.registry.reattested(tunnel, (*result).clone()) {
-                    granted.results.push((node.id.clone(), *result));
-                    let app = node.app.clone();
-                    self.stale.insert(app);
-                }
-            }
-            Event::Failed(failure) => {
-                self.note_failure(tunnel, now, &failure);
-                let node = self.registry.failed(tunnel, now, &failure).map(|node| node.id.clone());
-                self.reconsider(node, now);
-            }
-            Event::Waiting(_) => {
-                let node = self.registry.waiting(tunnel).map(|node| node.id.clone());
-                self.reconsider(node, now);
-            }
-            Event::Health(heartbeat) => self.heartbeat(tunnel, now, heartbeat),
-            Event::HealthTimedOut => {
-                let node = self.registry.tunnel(tunnel).map(|tunnel| tunnel.node.clone());
-                self.reconsider(node, now);
-            }
-            Event::Credits(credits) => self.credits(tunnel, credits),
-            Event::Draining => self.draining(tunnel, now),
-            Event::Alive => {
-                if let Some(node) = self.registry.tunnel(tunnel).map(|tunnel| tunnel.node.clone()) {
-                    self.holder_lives(&node, None);
-                }
-            }
-            Event::Closed => self.closed(tunnel, now),
-        }
-    }
-
-    fn note_failure(
-        &self,
-        tunnel: TunnelId,
-        now: Timestamp,
-        failure: &ee_core::attestation::Failure,
-    ) {
-        let node = self.registry.tunnel(tunnel).and_then(|t| self.registry.node(&t.node));
-        let Some(node) = node else {
-            return;
-        };
-        tracing::warn!(event = "attestation_failed", node = %node.id, reason = failure.reason());
-        if let Some(app) = self.registry.app(&node.app) {
-            self.routes.refusals().record_failed(now, app, node, failure);
-        }
-    }
-
-    fn heartbeat(&mut self, tunnel: TunnelId, now: Timestamp, heartbeat: Heartbeat) {
-        let Some(node) = self.registry.heartbeat(tunnel, now, heartbeat) else {
-            return;
-        };
-        let id = node.id.clone();
-        if node.last_health_at == Some(now) {
-            self.beats.insert(id.clone(), now);
-        }
-        if let (Ok(eligible), true) =
-            (assess(node, &self.policy, now).eligible(), self.in_pool.contains(&id))
-        {
-            if let Some(cell) = self.nodes.get(&id) {
-                cell.open(&eligible);
-            }
-            return;
-        }
-        self.reconsider(Some(id), now);
-    }
-
-    fn credits(&mut self, tunnel: TunnelId, credits: u32) {
-        let draining = self.registry.tunnel(tunnel).is_some_and(|tunnel| tunnel.draining);
-        if draining || self.registry.credits(tunnel, credits).is_none() {
-            return;
-        }
-        if let Some(live) = self.tunnels.get(&tunnel) {
-            live.cell.grant(credits);
-        }
-    }
-
-    fn draining(&mut self, tunnel: TunnelId, now: Timestamp) {
-        if let Some(live) = self.tunnels.get(&tunnel) {
-            live.cell.grant(0);
-        }
-        let node = self.registry.draining(tunnel).map(|node| node.id.clone());
-        self.reconsider(node, now);
-    }
-
-    fn closed(&mut self, tunnel: TunnelId, now: Timestamp) {
-        if let Some(live) = self.tunnels.remove(&tunnel) {
-            live.cell.grant(0);
-        }
-        for newcomers in self.waiting.values_mut() {
-            newcomers.remove(&tunnel);
-        }
-        self.waiting.retain(|_, newcomers| !newcomers.is_empty());
-        let node = self.registry.closed(tunnel).map(|node| node.id.clone());
-        self.reconsider(node, now);
-    }
-
-    /// Something about a node changed: a closed gate acts at once, readers see the rest at the
-    /// end of the batch.
-    fn reconsider(&mut self, node: Option<NodeId>, now: Timestamp) {
-        let Some(node) = node.and_then(|id| self.registry.node(&id)) else {
-            return;
-        };
-        if assess(node, &self.policy, now).eligible().is_err()
-            && let Some(cell) = self.nodes.get(&node.id)
-        {
-            cell.close();
-        }
-        self.stale.insert(node.app.clone());
-    }
-
-    fn reattest(&self, repo: &Repo, tag: &ReleaseTag) {
-        let apps = self.registry.apps().filter(|app| app.repo.key() == repo.key());
-        let nodes = apps.flat_map(|app| self.registry.nodes_of(&app.name));
-        for node in nodes.filter(|node| node.release_tag == *tag) {
-            for (id, _) in self.registry.tunnels_of(&node.id) {
-                if let Some(live) = self.tunnels.get(&id) {
-                    live.link.order(Order::Reattest);
-                }
-            }
-        }
-    }
-
-    /// Publishes every app that changed.
-    fn publish(&mut self) {
-        let now = self.clock.now();
-        for name in std::mem::take(&mut self.stale) {
-            if let Some(entry) = self.entry(&name, now) {
-                self.routes.publish(entry);
-            }
-        }
-    }
-
-    fn entry(&mut self, name: &AppName, now: Timestamp) -> Option<AppEntry<L>> {
-        let app = self.registry.app(name)?.clone();
-        let nodes: Vec<Node> = self.registry.nodes_of(name).cloned().collect();
-        let mut entries = Vec::with_capacity(nodes.len());
-        let mut slots = Vec::new();
-        for node in nodes {
-            let cell = self.nodes.entry(node.id.clone()).or_insert_with(closed_cell).clone();
-            slots.extend(self.slots(&node, &cell, now));
-            let tunnels = self.registry.tunnels_of(&node.id);
-            let tunnels = tunnels.filter_map(|(id, _)| self.tunnels.get(&id));
-            let tunnels = tunnels.map(|live| Arc::clone(&live.cell)).collect();
-            entries.push(NodeEntry::new(node, cell, tunnels));
-        }
-        Some(AppEntry { app, nodes: entries, pool: slots.into_iter().collect() })
-    }
-
-    /// The slots of a node: none unless it is eligible.
-    fn slots(&mut self, node: &Node, cell: &Arc<NodeCell>, now: Timestamp) -> Vec<Slot<L>> {
-        let Ok(eligible) = assess(node, &self.policy, now).eligible() else {
-            cell.close();
-            self.in_pool.remove(&node.id);
-            return Vec::new();
-        };
-        cell.open(&eligible);
-        self.in_pool.insert(node.id.clone());
-        let open = self.registry.tunnels_of(&node.id).filter(|(_, tunnel)| !tunnel.draining);
-        let live = open.filter_map(|(id, _)| self.tunnels.get(&id).map(|live| (id, live)));
-        live.map(|(id, live)| {
-            let (node_cell, cell) = (Arc::clone(cell), Arc::clone(&live.cell));
-            Slot::new(&eligible, node_cell, id, cell, live.link.clone())
-        })
-        .collect()
     }
 
     async fn forget_removed(&mut self) {
