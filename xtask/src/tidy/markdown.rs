@@ -1,4 +1,5 @@
-//! Relative links of Markdown files lead somewhere, anchors included.
+//! Relative links of Markdown files lead somewhere, anchors included, and the files that
+//! ARCHITECTURE.md names exist.
 
 use super::Finding;
 use crate::tree::Tree;
@@ -12,7 +13,33 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
             }
         }
     }
+    for (line, name) in tree.text(MAP).into_iter().flat_map(named_files) {
+        let end = format!("/{name}");
+        if !tree
+            .files()
+            .any(|(path, _)| path == name || path.ends_with(&end))
+        {
+            findings.push(Finding::new(MAP, line, format!("{name}: no such file")));
+        }
+    }
     findings
+}
+
+/// The map of the code: it is of use only while it is true.
+const MAP: &str = "ARCHITECTURE.md";
+
+/// Source files in backticks, as (line, name).
+fn named_files(text: &str) -> Vec<(usize, &str)> {
+    let mut named = Vec::new();
+    for (at, line) in prose(text) {
+        let quoted = line.split('`').skip(1).step_by(2);
+        named.extend(
+            quoted
+                .filter(|name| name.ends_with(".rs"))
+                .map(|name| (at, name)),
+        );
+    }
+    named
 }
 
 fn dead(tree: &Tree, path: &str, target: &str) -> Option<String> {
@@ -124,6 +151,13 @@ mod tests {
         finds("[b](c.md)", &["c.md: no such file"]);
         finds("[b](b.md#nowhere)", &["b.md#nowhere: no such heading"]);
         finds("[b](../../x)", &["../../x: leads out of the repository"]);
+    }
+
+    #[test]
+    fn file_that_the_map_names_exists() {
+        let map = "see `b.rs`, `src/b.rs` and `c.rs`, not `a b`";
+        let files = [("ARCHITECTURE.md", map), ("crates/a/src/b.rs", "")];
+        assert_eq!(messages(&check(&tree(&files))), ["c.rs: no such file"]);
     }
 
     #[test]
