@@ -256,10 +256,27 @@ async fn a_fetch_goes_on_when_whoever_asked_hung_up() {
     let asked = world.releases.asked();
     while world.releases.asked() == asked && world.releases.waiting() == 0 {
         assert!(futures_util::poll!(asking.as_mut()).is_pending());
+        tokio::task::yield_now().await;
     }
     drop(asking);
     world.attestor.reconcile().await;
     let asked = world.releases.asked();
     assert_eq!(world.reason(world.good()).await, "pass");
     assert_eq!(world.releases.asked(), asked);
+}
+
+#[tokio::test]
+async fn slow_fetch_stalls_no_tunnel() {
+    let world = World::new().await;
+    *world.releases.hangs.lock().unwrap() = Some("v9.9.9".to_owned());
+    let mut slow = world.good();
+    slow.registration.release_tag = "v9.9.9".parse().unwrap();
+    let mut stalled = Box::pin(world.reason(slow));
+    while world.releases.waiting() == 0 {
+        assert!(futures_util::poll!(stalled.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let other = tokio::time::timeout(Duration::from_secs(5), world.reason(world.good())).await;
+    assert_eq!(other.as_deref(), Ok("pass"));
+    assert!(futures_util::poll!(stalled.as_mut()).is_pending());
 }

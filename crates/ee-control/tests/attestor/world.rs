@@ -69,6 +69,8 @@ pub struct FakeReleases {
     pub error: Mutex<Option<ReleaseError>>,
     pub asked: Mutex<Vec<String>>,
     pub provenance: Mutex<Option<Provenance>>,
+    /// The tag of a release whose source never answers.
+    pub hangs: Mutex<Option<String>>,
     /// Questions that have begun.
     begun: AtomicI64,
 }
@@ -138,6 +140,10 @@ impl ReleaseSource for FakeReleases {
     ) -> BoxFuture<'a, Result<ReleaseFetch, ReleaseError>> {
         async move {
             self.begun.fetch_add(1, Ordering::SeqCst);
+            let hangs = self.hangs.lock().unwrap().as_deref() == Some(release.tag.as_str());
+            if hangs {
+                std::future::pending::<()>().await;
+            }
             tokio::task::yield_now().await;
             self.answer(release, etag)
         }
