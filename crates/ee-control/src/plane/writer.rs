@@ -11,7 +11,7 @@ use ee_core::{
     policy::LivePolicy,
     registry::{Decision, Grant, Registry, TunnelId},
     routing::{NodeCell, TunnelCell},
-    session::{Admission, ChallengeAnswer, Event, Heartbeat, Order, Registration, SessionRefusal},
+    session::{Admission, ChallengeAnswer, Order, Registration, SessionRefusal},
 };
 use ee_protocol::{
     names::{AppName, NodeId},
