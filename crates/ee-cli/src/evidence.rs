@@ -30,7 +30,10 @@ pub fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut content = Vec::new();
     let name = path.display();
     if path == Path::new("-") {
-        std::io::stdin().lock().take(FILE_MAX_BYTES + 1).read_to_end(&mut content)
+        std::io::stdin()
+            .lock()
+            .take(FILE_MAX_BYTES + 1)
+            .read_to_end(&mut content)
     } else {
         std::fs::File::open(path)
             .with_context(|| format!("opening {name}"))?
@@ -38,7 +41,10 @@ pub fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
             .read_to_end(&mut content)
     }
     .with_context(|| format!("reading {name}"))?;
-    anyhow::ensure!(content.len() as u64 <= FILE_MAX_BYTES, "{name} is larger than 4 MiB");
+    anyhow::ensure!(
+        content.len() as u64 <= FILE_MAX_BYTES,
+        "{name} is larger than 4 MiB"
+    );
     Ok(content)
 }
 
@@ -62,7 +68,10 @@ pub fn no(refused: &Refused) -> Failure {
     };
     let mut what = first.check.clone();
     if !first.expected.is_empty() {
-        what = format!("{what}: expected {}, found {}", first.expected, first.actual);
+        what = format!(
+            "{what}: expected {}, found {}",
+            first.expected, first.actual
+        );
     }
     Failure::new(Exit::No, refused.reason(), what, first.hint.clone())
 }
@@ -70,9 +79,14 @@ pub fn no(refused: &Refused) -> Failure {
 /// Raw quotes begin with version 4 or 5 as a little-endian number; no text does.
 fn unwrap(content: Vec<u8>) -> anyhow::Result<QuoteFile> {
     if matches!(content.first(), Some(0..=8)) {
-        return Ok(QuoteFile { quote: content, claims: None });
+        return Ok(QuoteFile {
+            quote: content,
+            claims: None,
+        });
     }
-    let text = std::str::from_utf8(&content).context("neither bytes of a quote nor text")?.trim();
+    let text = std::str::from_utf8(&content)
+        .context("neither bytes of a quote nor text")?
+        .trim();
     if text.starts_with('{') {
         return from_json(&serde_json::from_str(text)?);
     }
@@ -80,14 +94,24 @@ fn unwrap(content: Vec<u8>) -> anyhow::Result<QuoteFile> {
     let quote = hex::decode(packed.trim_start_matches("0x"))
         .or_else(|_| STANDARD.decode(&packed))
         .context("neither hexadecimal nor base64")?;
-    Ok(QuoteFile { quote, claims: None })
+    Ok(QuoteFile {
+        quote,
+        claims: None,
+    })
 }
 
 fn from_json(value: &Value) -> anyhow::Result<QuoteFile> {
     let text = value["quote"].as_str().context("JSON without a quote")?;
-    let quote = STANDARD.decode(text).or_else(|_| hex::decode(text)).context("quote")?;
-    let claims = value.get("measurements").filter(|claims| claims.is_object());
-    let claims = claims.map(|claims| serde_json::from_value(claims.clone())).transpose()?;
+    let quote = STANDARD
+        .decode(text)
+        .or_else(|_| hex::decode(text))
+        .context("quote")?;
+    let claims = value
+        .get("measurements")
+        .filter(|claims| claims.is_object());
+    let claims = claims
+        .map(|claims| serde_json::from_value(claims.clone()))
+        .transpose()?;
     Ok(QuoteFile { quote, claims })
 }
 
@@ -99,12 +123,22 @@ mod tests {
     fn quotes_are_read_in_every_common_spelling() {
         let raw = vec![4, 0, 2, 0, 0x81];
         let json = r#"{"quote":"BAACAIE=","measurements":{"agent_dir_sha256":"11"}}"#;
-        for spelling in
-            [raw.clone(), b"0400020081\n".to_vec(), b"BAACAIE=".to_vec(), json.into()]
-        {
+        for spelling in [
+            raw.clone(),
+            b"0400020081\n".to_vec(),
+            b"BAACAIE=".to_vec(),
+            json.into(),
+        ] {
             assert_eq!(unwrap(spelling.clone()).unwrap().quote, raw, "{spelling:?}");
         }
-        assert_eq!(unwrap(json.into()).unwrap().claims.unwrap().agent_dir_sha256, "11");
+        assert_eq!(
+            unwrap(json.into())
+                .unwrap()
+                .claims
+                .unwrap()
+                .agent_dir_sha256,
+            "11"
+        );
         assert!(unwrap(b"not a quote!".to_vec()).is_err());
         assert!(unwrap(b"{}".to_vec()).is_err());
     }

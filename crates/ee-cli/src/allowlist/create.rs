@@ -52,8 +52,8 @@ fn parse_tag(text: &str) -> Result<ReleaseTag, NameError> {
 /// Prints the allowlist as JSON: it is a file to publish, whatever the form of output.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let QuoteFile { quote, claims } = evidence::quote(&args.from_quote)?;
-    let quote = ParsedQuote::parse(&quote, DebugTds::Allowed)
-        .map_err(|refused| evidence::no(&refused))?;
+    let quote =
+        ParsedQuote::parse(&quote, DebugTds::Allowed).map_err(|refused| evidence::no(&refused))?;
     let created_at = match &args.created_at {
         Some(text) => Timestamp::parse_rfc3339(text).context("--created-at is not RFC 3339")?,
         None => now(),
@@ -88,7 +88,12 @@ fn document(
     claims: &WorkloadClaims,
     created_at: Timestamp,
 ) -> Value {
-    let WorkloadClaims { agent_dir_sha256, agent_py_sha256, vm_image_id, sealed } = claims;
+    let WorkloadClaims {
+        agent_dir_sha256,
+        agent_py_sha256,
+        vm_image_id,
+        sealed,
+    } = claims;
     let mut measurements = Map::new();
     measurements.insert("agent_dir_sha256".to_owned(), json!(agent_dir_sha256));
     measurements.insert("agent_py_sha256".to_owned(), json!(agent_py_sha256));
@@ -110,7 +115,11 @@ fn document(
             | RegisterName::Rtmr2
             | RegisterName::TdAttributes => true,
         };
-        let value = if pinned { json!(hex::encode(value)) } else { Value::Null };
+        let value = if pinned {
+            json!(hex::encode(value))
+        } else {
+            Value::Null
+        };
         measurements.insert(register.as_str().to_owned(), value);
     }
     json!({

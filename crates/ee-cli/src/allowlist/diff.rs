@@ -29,14 +29,23 @@ struct Change {
 /// Reads both and prints.
 pub(super) fn run(old: &Path, new: &Path, format: Format) -> anyhow::Result<ExitCode> {
     let changed = compare(&json(old)?, &json(new)?);
-    let difference = Difference { equal: changed.is_empty(), changed };
+    let difference = Difference {
+        equal: changed.is_empty(),
+        changed,
+    };
     output::print(format, &difference, text);
-    Ok(if difference.equal { ExitCode::SUCCESS } else { Exit::No.into() })
+    Ok(if difference.equal {
+        ExitCode::SUCCESS
+    } else {
+        Exit::No.into()
+    })
 }
 
 fn compare(old: &Value, new: &Value) -> Vec<Change> {
     let (old, new) = (leaves(old), leaves(new));
-    let fields = old.keys().chain(new.keys().filter(|field| !old.contains_key(*field)));
+    let fields = old
+        .keys()
+        .chain(new.keys().filter(|field| !old.contains_key(*field)));
     fields
         .filter(|field| old.get(*field) != new.get(*field))
         .map(|field| Change {
@@ -54,10 +63,16 @@ fn leaves(document: &Value) -> BTreeMap<String, Value> {
     while let Some((place, value)) = waiting.pop() {
         match value {
             Value::Object(members) => waiting.extend(members.iter().map(|(name, member)| {
-                (format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")), member)
+                (
+                    format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")),
+                    member,
+                )
             })),
             Value::Array(items) => waiting.extend(
-                items.iter().enumerate().map(|(index, item)| (format!("{place}/{index}"), item)),
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| (format!("{place}/{index}"), item)),
             ),
             Value::Null => {}
             Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -97,7 +112,12 @@ mod tests {
         let fields: Vec<&str> = changed.iter().map(|change| change.field.as_str()).collect();
         assert_eq!(
             fields,
-            ["/measurements/mrtd", "/version", "/measurements/mrtd/0", "/measurements/mrtd/1"]
+            [
+                "/measurements/mrtd",
+                "/version",
+                "/measurements/mrtd/0",
+                "/measurements/mrtd/1"
+            ]
         );
         assert_eq!(compare(&old, &old), []);
     }

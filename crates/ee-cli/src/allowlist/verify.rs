@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use ee_attest::{Allowlist, Evidence, ParsedQuote, RegisterName, Selection, DebugTds};
+use ee_attest::{Allowlist, DebugTds, Evidence, ParsedQuote, RegisterName, Selection};
 use ee_core::attestation::Pinning;
 use ee_protocol::{refusal::Refusal, time::Timestamp};
 use serde::Serialize;
@@ -52,7 +52,11 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<ExitCode> {
     let allowlist = Allowlist::parse(&evidence::bytes(&args.allowlist)?)
         .map_err(|refused| evidence::no(&refused))?;
     let mut outcome = describe(&allowlist);
-    if let Some(tag) = args.release_tag.as_ref().filter(|tag| *tag != allowlist.release_tag()) {
+    if let Some(tag) = args
+        .release_tag
+        .as_ref()
+        .filter(|tag| *tag != allowlist.release_tag())
+    {
         let hint = format!("publish an allowlist made with --release-tag {tag}");
         outcome.refuse(
             "allowlist_invalid",
@@ -65,7 +69,11 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<ExitCode> {
     }
     outcome.ok = outcome.code.is_none();
     output::print(format, &outcome, text);
-    Ok(if outcome.ok { ExitCode::SUCCESS } else { Exit::No.into() })
+    Ok(if outcome.ok {
+        ExitCode::SUCCESS
+    } else {
+        Exit::No.into()
+    })
 }
 
 fn describe(allowlist: &Allowlist) -> Outcome {
@@ -127,7 +135,11 @@ fn now() -> Timestamp {
 
 /// The top-level entry has no id.
 fn name(id: &str) -> String {
-    if id.is_empty() { "top level".to_owned() } else { id.to_owned() }
+    if id.is_empty() {
+        "top level".to_owned()
+    } else {
+        id.to_owned()
+    }
 }
 
 impl Outcome {
@@ -148,11 +160,17 @@ impl Outcome {
             return self.refuse(code, Refusal::new(code, "entries", hint));
         };
         let code = format!("measurement_mismatch:{}", register.as_str());
-        let wanted: Vec<String> = expected.unwrap_or_default().iter().map(hex::encode).collect();
+        let wanted: Vec<String> = expected
+            .unwrap_or_default()
+            .iter()
+            .map(hex::encode)
+            .collect();
         let hint = "easyenclave allowlist create --from-quote QUOTE --release-tag TAG";
         let check = format!("{} ({})", register.as_str(), register.meaning());
-        let refusal = Refusal::new(code.clone(), check, hint)
-            .compared(wanted.join(" or "), hex::encode(register.value(quote.registers())));
+        let refusal = Refusal::new(code.clone(), check, hint).compared(
+            wanted.join(" or "),
+            hex::encode(register.value(quote.registers())),
+        );
         self.refuse(&code, refusal);
     }
 }
@@ -163,7 +181,12 @@ fn text(outcome: &Outcome) -> String {
         .iter()
         .map(|row| {
             let sealed = if row.sealed { "yes" } else { "no" }.to_owned();
-            vec![row.id.clone(), sealed, row.pinning.to_owned(), row.pins.join(" ")]
+            vec![
+                row.id.clone(),
+                sealed,
+                row.pinning.to_owned(),
+                row.pins.join(" "),
+            ]
         })
         .collect();
     let mut lines = vec![
@@ -177,7 +200,14 @@ fn text(outcome: &Outcome) -> String {
         None => lines.push("ok".to_owned()),
         Some(code) => lines.push(format!("FAIL  {code}")),
     }
-    for Refusal { check, expected, actual, hint, .. } in &outcome.refusals {
+    for Refusal {
+        check,
+        expected,
+        actual,
+        hint,
+        ..
+    } in &outcome.refusals
+    {
         lines.push(format!("      {check}"));
         if !expected.is_empty() {
             lines.push(format!("      expected {expected}"));

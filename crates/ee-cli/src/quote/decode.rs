@@ -76,7 +76,11 @@ pub(super) fn fields(registers: &Registers) -> Vec<Field> {
         tee_tcb_svn2,
         mr_service_td,
     } = registers;
-    let field = |name, meaning, value: &[u8]| Field { name, meaning, value: hex::encode(value) };
+    let field = |name, meaning, value: &[u8]| Field {
+        name,
+        meaning,
+        value: hex::encode(value),
+    };
     let mut fields = vec![
         field("mrtd", "firmware", mrtd),
         field("rtmr0", "VM shape, ACPI", &rtmr[0]),
@@ -95,7 +99,11 @@ pub(super) fn fields(registers: &Registers) -> Vec<Field> {
         field("report_data", "workload and binding digest", &report_data.0),
         field("mr_seam", "TDX module", mr_seam),
         field("mr_signer_seam", "signer of the TDX module", mr_signer_seam),
-        field("seam_attributes", "attributes of the TDX module", seam_attributes),
+        field(
+            "seam_attributes",
+            "attributes of the TDX module",
+            seam_attributes,
+        ),
         field("tee_tcb_svn", "security versions at launch", tee_tcb_svn),
     ];
     if let Some(svn) = tee_tcb_svn2 {
@@ -111,11 +119,31 @@ fn text(decoded: &Decoded) -> String {
     let mut rows: Vec<Vec<String>> = [
         ("version", decoded.version.to_string(), decoded.body),
         ("fmspc", decoded.fmspc.clone(), "platform family"),
-        ("ca", decoded.ca.to_owned(), "authority of the PCK certificate"),
-        ("used_bytes", decoded.used_bytes.to_string(), "without padding"),
-        ("evidence_sha256", decoded.evidence_sha256.clone(), "identity of the signed body"),
-        ("workload_digest", decoded.workload_digest.clone(), "report_data, first half"),
-        ("binding_digest", decoded.binding_digest.clone(), "report_data, second half"),
+        (
+            "ca",
+            decoded.ca.to_owned(),
+            "authority of the PCK certificate",
+        ),
+        (
+            "used_bytes",
+            decoded.used_bytes.to_string(),
+            "without padding",
+        ),
+        (
+            "evidence_sha256",
+            decoded.evidence_sha256.clone(),
+            "identity of the signed body",
+        ),
+        (
+            "workload_digest",
+            decoded.workload_digest.clone(),
+            "report_data, first half",
+        ),
+        (
+            "binding_digest",
+            decoded.binding_digest.clone(),
+            "report_data, second half",
+        ),
     ]
     .map(|(name, value, meaning)| vec![name.to_owned(), value, meaning.to_owned()])
     .to_vec();

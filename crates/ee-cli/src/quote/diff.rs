@@ -30,18 +30,30 @@ struct Differing {
 pub(super) fn run(expected: &Path, actual: &Path, format: Format) -> anyhow::Result<ExitCode> {
     let fields = |path| Ok::<_, anyhow::Error>(decode::fields(evidence::parsed(path)?.registers()));
     let differing = compare(fields(expected)?, fields(actual)?);
-    let difference = Difference { equal: differing.is_empty(), differing };
+    let difference = Difference {
+        equal: differing.is_empty(),
+        differing,
+    };
     output::print(format, &difference, text);
-    Ok(if difference.equal { ExitCode::SUCCESS } else { Exit::No.into() })
+    Ok(if difference.equal {
+        ExitCode::SUCCESS
+    } else {
+        Exit::No.into()
+    })
 }
 
 /// By name: bodies of different versions hold different registers.
 fn compare(expected: Vec<Field>, actual: Vec<Field>) -> Vec<Differing> {
     let value = |fields: &[Field], name| {
-        fields.iter().find(|field| field.name == name).map(|field| field.value.clone())
+        fields
+            .iter()
+            .find(|field| field.name == name)
+            .map(|field| field.value.clone())
     };
-    let only_actual =
-        actual.iter().filter(|field| value(&expected, field.name).is_none()).cloned();
+    let only_actual = actual
+        .iter()
+        .filter(|field| value(&expected, field.name).is_none())
+        .cloned();
     let all: Vec<Field> = expected.iter().cloned().chain(only_actual).collect();
     all.into_iter()
         .filter_map(|Field { name, meaning, .. }| {
@@ -62,7 +74,12 @@ fn text(difference: &Difference) -> String {
         return "equal".to_owned();
     }
     let rows = difference.differing.iter().flat_map(|differing| {
-        let Differing { register, meaning, expected, actual } = differing;
+        let Differing {
+            register,
+            meaning,
+            expected,
+            actual,
+        } = differing;
         [
             format!("{register} ({meaning})"),
             format!("  expected {expected}"),
@@ -78,17 +95,34 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_named_with_both_values() {
-        let field = |name, value: &str| Field { name, meaning: "m", value: value.to_owned() };
+        let field = |name, value: &str| Field {
+            name,
+            meaning: "m",
+            value: value.to_owned(),
+        };
         let found = compare(
-            vec![field("mrtd", "aa"), field("rtmr2", "01"), field("xfam", "ff")],
-            vec![field("mrtd", "aa"), field("rtmr2", "02"), field("mr_service_td", "00")],
+            vec![
+                field("mrtd", "aa"),
+                field("rtmr2", "01"),
+                field("xfam", "ff"),
+            ],
+            vec![
+                field("mrtd", "aa"),
+                field("rtmr2", "02"),
+                field("mr_service_td", "00"),
+            ],
         );
-        let named: Vec<_> =
-            found.iter().map(|d| (d.register, d.expected.as_str(), d.actual.as_str())).collect();
-        assert_eq!(named, [
-            ("rtmr2", "01", "02"),
-            ("xfam", "ff", "absent"),
-            ("mr_service_td", "absent", "00"),
-        ]);
+        let named: Vec<_> = found
+            .iter()
+            .map(|d| (d.register, d.expected.as_str(), d.actual.as_str()))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("rtmr2", "01", "02"),
+                ("xfam", "ff", "absent"),
+                ("mr_service_td", "absent", "00"),
+            ]
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use ee_attest::{
-    CollateralBundle, NetworkPolicy, PolicyFacts, TrustRoot, VerifiedQuote, Verifier,
+    CollateralBundle, NetworkPolicy, PolicyFacts, TcbPolicy, TrustRoot, VerifiedQuote, Verifier,
     VerifierLimits, policy,
 };
 use ee_core::attestation::Failure as Refused;
@@ -61,10 +61,19 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<ExitCode> {
         Some(seconds) => Timestamp::from_unix_seconds(seconds),
         None => now(),
     };
-    let network = args.network.as_deref().map(Network::parse).transpose().context("--network")?;
+    let network = args
+        .network
+        .as_deref()
+        .map(Network::parse)
+        .transpose()
+        .context("--network")?;
     let outcome = verify(&quote, &collateral, at, network);
     output::print(format, &outcome, text);
-    Ok(if outcome.code.is_none() { ExitCode::SUCCESS } else { Exit::No.into() })
+    Ok(if outcome.code.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        Exit::No.into()
+    })
 }
 
 fn now() -> Timestamp {
@@ -115,7 +124,7 @@ fn apply(policy: &NetworkPolicy, verified: &VerifiedQuote, at: Timestamp) -> Res
         newest_evaluation: verified.tcb_eval_data_number(),
         platform: None,
     };
-    policy::check(verified, policy, None, None, &facts, at).map(|_standing| ())
+    policy::check(verified, policy, &TcbPolicy::default(), None, &facts, at).map(|_standing| ())
 }
 
 impl Outcome {
@@ -138,7 +147,10 @@ fn text(outcome: &Outcome) -> String {
     let mut lines = vec![
         format!("root        {}", outcome.trust_root),
         format!("at          {}", outcome.at),
-        format!("verified    {}", if outcome.verified { "yes" } else { "no" }),
+        format!(
+            "verified    {}",
+            if outcome.verified { "yes" } else { "no" }
+        ),
         format!("TCB status  {}", outcome.tcb_status.unwrap_or("-")),
     ];
     if let Some(date) = &outcome.tcb_date {
@@ -178,7 +190,9 @@ mod tests {
         let matrix: Value =
             serde_json::from_slice(&fs::read(vectors().join("matrix.json")).unwrap()).unwrap();
         let file = |kind: &str, key: &Value| {
-            let name = matrix[kind][key.as_str().unwrap()]["file"].as_str().unwrap();
+            let name = matrix[kind][key.as_str().unwrap()]["file"]
+                .as_str()
+                .unwrap();
             fs::read(vectors().join(name)).unwrap()
         };
         let cases = matrix["cases"].as_array().unwrap();
@@ -190,9 +204,19 @@ mod tests {
             let outcome = verify(&quote, &collateral, at, None);
             let refused = case["verdict"] == "REJECT";
             assert_eq!(outcome.verified, !refused, "{}", case["id"]);
-            assert_eq!(outcome.code.as_deref(), case["code"].as_str(), "{}", case["id"]);
+            assert_eq!(
+                outcome.code.as_deref(),
+                case["code"].as_str(),
+                "{}",
+                case["id"]
+            );
             if !refused {
-                assert_eq!(outcome.tcb_status, case["verdict"].as_str(), "{}", case["id"]);
+                assert_eq!(
+                    outcome.tcb_status,
+                    case["verdict"].as_str(),
+                    "{}",
+                    case["id"]
+                );
                 let advisories = Value::from(outcome.advisories.clone());
                 assert_eq!(advisories, case["advisories"], "{}", case["id"]);
             }
