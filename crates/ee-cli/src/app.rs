@@ -56,17 +56,28 @@ async fn explain(
     client: &Client,
     format: Format,
 ) -> anyhow::Result<ExitCode> {
-    let query = agent.map(|id| format!("?agent={}", segment(id))).unwrap_or_default();
+    let query = agent
+        .map(|id| format!("?agent={}", segment(id)))
+        .unwrap_or_default();
     let path = format!("/v1/apps/{}/explain{query}", segment(app));
     let explanation: AppExplanation = client.get(&path).await?;
-    let served = explanation.nodes.iter().any(|node| node.eligible && node.tunnels > 0);
+    let served = explanation
+        .nodes
+        .iter()
+        .any(|node| node.eligible && node.tunnels > 0);
     output::print(format, &explanation, explained);
-    Ok(if served { ExitCode::SUCCESS } else { Exit::No.into() })
+    Ok(if served {
+        ExitCode::SUCCESS
+    } else {
+        Exit::No.into()
+    })
 }
 
 /// The apps in columns.
 pub fn table(apps: &[AppStatus]) -> String {
-    let head = ["APP", "NETWORK", "NODES", "ELIGIBLE", "SEALED", "ATTESTED", "HEALTH", "STATUS"];
+    let head = [
+        "APP", "NETWORK", "NODES", "ELIGIBLE", "SEALED", "ATTESTED", "HEALTH", "STATUS",
+    ];
     let rows: Vec<Vec<String>> = apps
         .iter()
         .map(|app| {
@@ -76,7 +87,9 @@ pub fn table(apps: &[AppStatus]) -> String {
                 app.nodes.total.to_string(),
                 app.nodes.eligible.to_string(),
                 yes(app.sealed),
-                app.last_attest.clone().unwrap_or_else(|| "never".to_owned()),
+                app.last_attest
+                    .clone()
+                    .unwrap_or_else(|| "never".to_owned()),
                 app.health_status.clone(),
                 app.reason.clone().unwrap_or_else(|| app.status.clone()),
             ]
@@ -93,15 +106,32 @@ fn show(app: &AppStatus) -> String {
         ("repo", format!("{} {}", app.repo, app.release_tag)),
         ("network", app.network.clone()),
         ("agent", app.agent_id.clone()),
-        ("nodes", format!("{} of {} eligible", app.nodes.eligible, app.nodes.total)),
+        (
+            "nodes",
+            format!("{} of {} eligible", app.nodes.eligible, app.nodes.total),
+        ),
         ("sealed", yes(app.sealed)),
         ("binding", app.binding.clone()),
-        ("attested", app.last_attested_at.clone().unwrap_or_else(never)),
+        (
+            "attested",
+            app.last_attested_at.clone().unwrap_or_else(never),
+        ),
         ("healthy", app.last_health_at.clone().unwrap_or_else(never)),
-        ("expires", app.registration_expires_at.clone().unwrap_or_else(never)),
-        ("serves", if app.allowed { "yes".to_owned() } else { app.reasons.join(", ") }),
+        (
+            "expires",
+            app.registration_expires_at.clone().unwrap_or_else(never),
+        ),
+        (
+            "serves",
+            if app.allowed {
+                "yes".to_owned()
+            } else {
+                app.reasons.join(", ")
+            },
+        ),
     ];
-    rows.map(|(name, value)| format!("{name:9} {value}")).join("\n")
+    rows.map(|(name, value)| format!("{name:9} {value}"))
+        .join("\n")
 }
 
 fn explained(explanation: &AppExplanation) -> String {
@@ -109,7 +139,10 @@ fn explained(explanation: &AppExplanation) -> String {
     let refused = explanation.refused.iter().map(attempt);
     let text: Vec<String> = nodes.chain(refused).collect();
     if text.is_empty() {
-        return format!("{}: no node, and nobody was refused lately", explanation.app_name);
+        return format!(
+            "{}: no node, and nobody was refused lately",
+            explanation.app_name
+        );
     }
     text.join("\n\n")
 }
@@ -123,14 +156,28 @@ fn node(node: &NodeExplanation) -> String {
     let gates = node.gates.iter().map(|gate| {
         let word = if gate.ok { "ok  " } else { "FAIL" };
         let code = gate.code.as_deref().unwrap_or_default();
-        format!("{word}  {:14} {} {}", gate.gate, code, gate.detail).trim_end().to_owned()
+        format!("{word}  {:14} {} {}", gate.gate, code, gate.detail)
+            .trim_end()
+            .to_owned()
     });
     let head = format!("node {} (agent {}): {state}", node.node, node.agent);
-    [head].into_iter().chain(gates).collect::<Vec<_>>().join("\n")
+    [head]
+        .into_iter()
+        .chain(gates)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn attempt(attempt: &RefusedAttempt) -> String {
-    let RefusedAttempt { at, agent_id, repo, release_tag, network, reason, refusals } = attempt;
+    let RefusedAttempt {
+        at,
+        agent_id,
+        repo,
+        release_tag,
+        network,
+        reason,
+        refusals,
+    } = attempt;
     let mut lines = vec![
         format!("agent {agent_id} ({repo} {release_tag} on {network}) was refused at {at}"),
         format!("FAIL  {reason}"),
@@ -152,7 +199,8 @@ fn yes(value: bool) -> String {
 
 /// A name as one segment of a path or one value of a query: what is not plain is encoded.
 fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let encode = |byte: u8| match plain(byte) {
         true => char::from(byte).to_string(),
         false => format!("%{byte:02X}"),
@@ -187,7 +235,12 @@ mod tests {
             reason: "measurement_mismatch:rtmr2".into(),
             refusals: vec![refusal],
         });
-        for part in ["rogue", "expected 0be1", "actual   e93a", "next: rebuild from v0.1.0"] {
+        for part in [
+            "rogue",
+            "expected 0be1",
+            "actual   e93a",
+            "next: rebuild from v0.1.0",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

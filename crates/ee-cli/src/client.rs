@@ -28,7 +28,11 @@ impl Client {
             .build()
             .context("setting up the HTTP client")?;
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { http, url, token: token.map(str::to_owned) })
+        Ok(Self {
+            http,
+            url,
+            token: token.map(str::to_owned),
+        })
     }
 
     /// Where it talks to.
@@ -42,9 +46,15 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = answer
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
             return serde_json::from_slice(&body)
                 .with_context(|| format!("{path} answered something else than expected"));
@@ -73,7 +83,11 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let why = if error.is_timeout() { "did not answer in time" } else { "is not reachable" };
+        let why = if error.is_timeout() {
+            "did not answer in time"
+        } else {
+            "is not reachable"
+        };
         Failure::new(
             Exit::Unreachable,
             "unreachable",

@@ -66,18 +66,23 @@ impl Target {
         }
         let contexts = Contexts::load()?;
         let named = self.context.as_ref().or(contexts.current.as_ref());
-        let context = named.and_then(|name| contexts.contexts.get(name)).ok_or_else(|| {
-            Failure::new(
-                Exit::Usage,
-                "no_context",
-                match named {
-                    Some(name) => format!("there is no context {name}"),
-                    None => "no control plane is named".to_owned(),
-                },
-                "easyenclave dev, or --url URL with EE_TOKEN, or easyenclave login URL",
-            )
-        })?;
-        Client::new(&context.url, self.token.as_deref().or(context.token.as_deref()))
+        let context = named
+            .and_then(|name| contexts.contexts.get(name))
+            .ok_or_else(|| {
+                Failure::new(
+                    Exit::Usage,
+                    "no_context",
+                    match named {
+                        Some(name) => format!("there is no context {name}"),
+                        None => "no control plane is named".to_owned(),
+                    },
+                    "easyenclave dev, or --url URL with EE_TOKEN, or easyenclave login URL",
+                )
+            })?;
+        Client::new(
+            &context.url,
+            self.token.as_deref().or(context.token.as_deref()),
+        )
     }
 }
 
@@ -113,7 +118,8 @@ impl Contexts {
             .mode(0o600)
             .open(&written)
             .with_context(|| format!("creating {}", written.display()))?;
-        file.write_all(text.as_bytes()).context("writing contexts")?;
+        file.write_all(text.as_bytes())
+            .context("writing contexts")?;
         fs::rename(&written, &path).with_context(|| format!("replacing {}", path.display()))
     }
 }
@@ -121,7 +127,10 @@ impl Contexts {
 /// Saves the running development network as the current context.
 pub fn save_dev(url: &str, token: &str) -> anyhow::Result<()> {
     let mut contexts = Contexts::load()?;
-    let dev = Context { url: url.to_owned(), token: Some(token.to_owned()) };
+    let dev = Context {
+        url: url.to_owned(),
+        token: Some(token.to_owned()),
+    };
     contexts.contexts.insert(DEV.to_owned(), dev);
     contexts.current = Some(DEV.to_owned());
     contexts.save()
@@ -140,11 +149,15 @@ pub fn remove_dev(url: &str) -> anyhow::Result<()> {
 
 /// The person's configuration folder for this program, created if it is missing.
 pub fn folder() -> anyhow::Result<PathBuf> {
-    let base = std::env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty()).map_or_else(
-        || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")),
-        |dir| Some(PathBuf::from(dir)),
-    );
-    let folder = base.context("neither XDG_CONFIG_HOME nor HOME is set")?.join("easyenclave");
+    let base = std::env::var_os("XDG_CONFIG_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map_or_else(
+            || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")),
+            |dir| Some(PathBuf::from(dir)),
+        );
+    let folder = base
+        .context("neither XDG_CONFIG_HOME nor HOME is set")?
+        .join("easyenclave");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     Ok(folder)
 }

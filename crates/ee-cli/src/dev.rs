@@ -17,9 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use self::{
-    agent::AgentArgs, network::NetworkArgs, simulation::Seed, state::DevState,
-};
+use self::{agent::AgentArgs, network::NetworkArgs, simulation::Seed, state::DevState};
 
 /// Arguments of `easyenclave dev`.
 #[derive(Debug, clap::Args)]
@@ -61,7 +59,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(Half::Server(seed)) => runtime.block_on(server::run(seed)),
         Some(Half::Agent(args)) => runtime.block_on(agent::run(args)),
         Some(Half::Backend) => runtime.block_on(backend::run()),
-        Some(Half::Kill { agent, control_port }) => kill(&agent, control_port),
+        Some(Half::Kill {
+            agent,
+            control_port,
+        }) => kill(&agent, control_port),
     }
 }
 
@@ -71,7 +72,10 @@ fn kill(agent: &str, control_port: u16) -> anyhow::Result<ExitCode> {
         .args(["-s", "KILL", &pid.to_string()])
         .status()
         .context("running kill")?;
-    anyhow::ensure!(status.success(), "process {pid} of agent {agent} is not there any more");
+    anyhow::ensure!(
+        status.success(),
+        "process {pid} of agent {agent} is not there any more"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,5 +104,9 @@ fn log_to_stderr(filter: &str) {
 
 /// Every problem on a line of its own.
 fn joined(problems: &[ee_protocol::settings::Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

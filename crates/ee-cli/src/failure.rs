@@ -53,7 +53,12 @@ impl Failure {
         what: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Self { exit, code: code.into(), what: what.into(), next: next.into() }
+        Self {
+            exit,
+            code: code.into(),
+            what: what.into(),
+            next: next.into(),
+        }
     }
 }
 

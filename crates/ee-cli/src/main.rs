@@ -1,7 +1,6 @@
 //! `easyenclave`: the command line of operators, providers and developers, and `dev`.
 
 mod allowlist;
-mod allowlist;
 mod app;
 mod client;
 mod context;
@@ -9,7 +8,6 @@ mod dev;
 mod evidence;
 mod failure;
 mod output;
-mod quote;
 mod quote;
 mod status;
 
@@ -52,12 +50,6 @@ enum Command {
     /// Allowlists: what a release publishes about itself
     #[command(subcommand)]
     Allowlist(allowlist::Task),
-    /// Quotes: what they say, whether they hold
-    #[command(subcommand)]
-    Quote(quote::Question),
-    /// Allowlists: the reference values of a release
-    #[command(subcommand)]
-    Allowlist(allowlist::Work),
 }
 
 fn main() -> ExitCode {
@@ -72,7 +64,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Cli { output, target, command } = cli;
+    let Cli {
+        output,
+        target,
+        command,
+    } = cli;
     match command {
         Command::Dev(args) => dev::run(*args),
         Command::Status => wait(async { status::run(&target.client()?, output).await }),
@@ -81,8 +77,6 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::App(question) => {
             wait(async { app::run(question, &target.client()?, output).await })
         }
-        Command::Quote(question) => quote::run(&question, output),
-        Command::Allowlist(work) => allowlist::run(&work, output),
     }
 }
 
@@ -96,10 +90,16 @@ fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
 }
 
 fn token() -> Option<String> {
-    std::env::var_os("EE_TOKEN")?.into_string().ok().filter(|token| !token.is_empty())
+    std::env::var_os("EE_TOKEN")?
+        .into_string()
+        .ok()
+        .filter(|token| !token.is_empty())
 }
 
-#[expect(clippy::print_stderr, reason = "the one place that reports a failed command")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place that reports a failed command"
+)]
 fn report(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<Failure>() {
         Some(failure) => {

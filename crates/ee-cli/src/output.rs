@@ -39,11 +39,20 @@ pub fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
-    [line(head.to_vec())].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+    let body = rows
+        .iter()
+        .map(|row| line(row.iter().map(String::as_str).collect()));
+    [line(head.to_vec())]
+        .into_iter()
+        .chain(body)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -52,7 +61,13 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["hello".into(), "2".into()], vec!["a".into(), "10".into()]];
-        assert_eq!(columns(&["APP", "NODES"], &rows), "APP    NODES\nhello  2\na      10");
+        let rows = [
+            vec!["hello".into(), "2".into()],
+            vec!["a".into(), "10".into()],
+        ];
+        assert_eq!(
+            columns(&["APP", "NODES"], &rows),
+            "APP    NODES\nhello  2\na      10"
+        );
     }
 }

@@ -25,14 +25,23 @@ struct Status {
 pub async fn run(client: &Client, format: Format) -> anyhow::Result<ExitCode> {
     let control_plane: HealthReport = client.get("/health").await?;
     let list: AppList = client.get("/v1/apps").await?;
-    let status = Status { control_plane, apps: list.apps };
+    let status = Status {
+        control_plane,
+        apps: list.apps,
+    };
     output::print(format, &status, |status| text(client.url(), status));
     Ok(ExitCode::SUCCESS)
 }
 
 fn text(url: &str, status: &Status) -> String {
-    let HealthReport { status: state, version, trust_root, loosened, tunnels, .. } =
-        &status.control_plane;
+    let HealthReport {
+        status: state,
+        version,
+        trust_root,
+        loosened,
+        tunnels,
+        ..
+    } = &status.control_plane;
     let mut lines = vec![format!(
         "control plane {url}  {state}  version {version}  trust root {}  tunnels {tunnels}",
         trust_root.name

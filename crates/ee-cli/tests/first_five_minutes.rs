@@ -18,7 +18,15 @@ impl Dev {
         let home = tempfile::tempdir().expect("a folder");
         let mut command = easyenclave();
         command
-            .args(["dev", "--control-port", "0", "--proxy-port", "0", "--quote-port", "0"])
+            .args([
+                "dev",
+                "--control-port",
+                "0",
+                "--proxy-port",
+                "0",
+                "--quote-port",
+                "0",
+            ])
             .args(extra)
             .env("HOME", home.path())
             .env("XDG_CONFIG_HOME", home.path())
@@ -28,9 +36,15 @@ impl Dev {
             let (_, rest) = line.split_once("control plane  ")?;
             Some(rest.split_whitespace().next()?.to_owned())
         });
-        let app = process
-            .wait_for("next command", |line| line.strip_prefix("Next: curl ").map(str::to_owned));
-        Self { process, control, app, home }
+        let app = process.wait_for("next command", |line| {
+            line.strip_prefix("Next: curl ").map(str::to_owned)
+        });
+        Self {
+            process,
+            control,
+            app,
+            home,
+        }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -48,14 +62,27 @@ impl Dev {
 fn first_five_minutes() {
     let mut dev = Dev::start(&[]);
     let introduction = dev.process.output();
-    assert!(introduction.contains("DEVELOPMENT NETWORK"), "{introduction}");
-    for line in ["ok    agent hello-1", "ok    agent hello-2", "FAIL  agent rogue"] {
+    assert!(
+        introduction.contains("DEVELOPMENT NETWORK"),
+        "{introduction}"
+    );
+    for line in [
+        "ok    agent hello-1",
+        "ok    agent hello-2",
+        "FAIL  agent rogue",
+    ] {
         assert!(introduction.contains(line), "{introduction}");
     }
-    assert!(introduction.contains("measurement_mismatch:rtmr2"), "{introduction}");
+    assert!(
+        introduction.contains("measurement_mismatch:rtmr2"),
+        "{introduction}"
+    );
 
     let answer = curl(&[&dev.app]);
-    assert_eq!((answer.status, answer.body.as_str()), (200, "hello from a simulated enclave\n"));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "hello from a simulated enclave\n")
+    );
 
     let status = dev.run(&["status"]);
     let said = String::from_utf8_lossy(&status.stdout);
@@ -66,7 +93,11 @@ fn first_five_minutes() {
 
     let port = dev.control.rsplit(':').next().expect("a port");
     let killed = dev.run(&["dev", "kill", "hello-1", "--control-port", port]);
-    assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
+    assert!(
+        killed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&killed.stderr)
+    );
     support::wait_until("the other agent takes over", || {
         let answer = curl(&[&dev.app]);
         answer.status == 200 && answer.header("x-ee-node") == Some("hello-2")
@@ -82,10 +113,26 @@ fn first_five_minutes() {
 fn own_program_goes_behind_the_network() {
     let (_backend, url) = support::start_backend();
     let dev = Dev::start(&["--app", "mine", "--backend", &url]);
-    let port = dev.app.trim_end_matches('/').rsplit(':').next().expect("a port");
-    let answer = curl(&["-H", "Host: mine.localhost", &format!("http://127.0.0.1:{port}/")]);
-    assert_eq!((answer.status, answer.header("x-ee-node")), (200, answer.header("x-ee-node")));
-    assert!(answer.header("x-ee-node").is_some_and(|node| node.starts_with("mine-")));
+    let port = dev
+        .app
+        .trim_end_matches('/')
+        .rsplit(':')
+        .next()
+        .expect("a port");
+    let answer = curl(&[
+        "-H",
+        "Host: mine.localhost",
+        &format!("http://127.0.0.1:{port}/"),
+    ]);
+    assert_eq!(
+        (answer.status, answer.header("x-ee-node")),
+        (200, answer.header("x-ee-node"))
+    );
+    assert!(
+        answer
+            .header("x-ee-node")
+            .is_some_and(|node| node.starts_with("mine-"))
+    );
 }
 
 fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
@@ -96,7 +143,11 @@ fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         .flatten()
         .flat_map(|entry| {
             let path = entry.path();
-            if path.is_dir() { files_below(&path) } else { vec![path] }
+            if path.is_dir() {
+                files_below(&path)
+            } else {
+                vec![path]
+            }
         })
         .collect()
 }

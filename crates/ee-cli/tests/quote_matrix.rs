@@ -41,7 +41,11 @@ fn check(matrix: &Value, case: &Value) {
     let accepted = case["verdict"] != "REJECT";
     assert_eq!(answer["verified"], accepted, "{id}");
     assert_eq!(answer["code"], case["code"], "{id}");
-    let status = if accepted { case["verdict"].clone() } else { Value::Null };
+    let status = if accepted {
+        case["verdict"].clone()
+    } else {
+        Value::Null
+    };
     assert_eq!(answer["tcb_status"], status, "{id}");
     if accepted {
         assert_eq!(answer["advisories"], case["advisories"], "{id}");
@@ -56,7 +60,11 @@ fn damaged_quote_is_refused_by_name() {
     let whole = fs::read(vectors().join("quotes/near-mpc__quote_json.bin")).expect("vector");
     let cut = folder.path().join("cut.bin");
     fs::write(&cut, &whole[..700]).expect("disk space");
-    let output = easyenclave().args(["quote", "decode"]).arg(&cut).output().expect("our binary");
+    let output = easyenclave()
+        .args(["quote", "decode"])
+        .arg(&cut)
+        .output()
+        .expect("our binary");
     assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("error[quote_malformed]"), "{said}");

@@ -33,8 +33,17 @@ fn start_nginx(program: &Path, dir: &Path, control: &ControlPlane) -> (Running, 
         .replace("@@PROXY@@", &address(&control.proxy));
     let file = dir.join("nginx.conf");
     fs::write(&file, configuration).expect("disk space");
-    let test = Command::new(program).arg("-t").arg("-c").arg(&file).output().expect("installed");
-    assert!(test.status.success(), "{}", String::from_utf8_lossy(&test.stderr));
+    let test = Command::new(program)
+        .arg("-t")
+        .arg("-c")
+        .arg(&file)
+        .output()
+        .expect("installed");
+    assert!(
+        test.status.success(),
+        "{}",
+        String::from_utf8_lossy(&test.stderr)
+    );
     let mut command = Command::new(program);
     command.arg("-c").arg(&file).args(["-g", "daemon off;"]);
     let running = Running::start(command);
@@ -46,7 +55,9 @@ fn start_nginx(program: &Path, dir: &Path, control: &ControlPlane) -> (Running, 
 
 #[test]
 fn nginx_asks_before_it_forwards() {
-    let Some(nginx) = installed("nginx") else { return };
+    let Some(nginx) = installed("nginx") else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("a folder");
     let control = ControlPlane::start(dir.path(), &[]);
     let (_backend, backend) = start_backend();
@@ -56,10 +67,20 @@ fn nginx_asks_before_it_forwards() {
     let url = format!("http://127.0.0.1:{port}/");
 
     let served = curl(&["-H", "Host: hello.localhost", &url]);
-    assert_eq!((served.status, served.header("x-ee-node")), (200, Some("one")), "{served:?}");
+    assert_eq!(
+        (served.status, served.header("x-ee-node")),
+        (200, Some("one")),
+        "{served:?}"
+    );
     assert_eq!(served.body, "hello from a simulated enclave\n");
 
-    let posted = curl(&["-H", "Host: hello.localhost", "-d", "ping", &format!("{url}echo")]);
+    let posted = curl(&[
+        "-H",
+        "Host: hello.localhost",
+        "-d",
+        "ping",
+        &format!("{url}echo"),
+    ]);
     assert_eq!((posted.status, posted.body.as_str()), (200, "ping"));
 
     let spoofed = curl(&[
@@ -71,7 +92,10 @@ fn nginx_asks_before_it_forwards() {
         "X-EE-Node: one",
         &format!("{url}?app=hello"),
     ]);
-    assert_eq!(spoofed.status, 403, "nginx's auth_request sees 403, not 500: {spoofed:?}");
+    assert_eq!(
+        spoofed.status, 403,
+        "nginx's auth_request sees 403, not 500: {spoofed:?}"
+    );
     assert_eq!(spoofed.header("x-ee-reason"), Some("unknown_app"));
     nginx.signal("QUIT");
 }
@@ -85,7 +109,16 @@ fn wrk_sees_no_failed_request() {
     let _agents = ["one", "two"].map(|id| start_agent(&control, id, &backend, &[]));
     control.wait_until_eligible("hello", 2);
     let output = Command::new(wrk)
-        .args(["-t", "1", "-c", "16", "-d", "2s", "-H", "Host: hello.localhost"])
+        .args([
+            "-t",
+            "1",
+            "-c",
+            "16",
+            "-d",
+            "2s",
+            "-H",
+            "Host: hello.localhost",
+        ])
         .arg(format!("{}/bytes/100", control.proxy))
         .stdin(Stdio::null())
         .output()

@@ -63,7 +63,14 @@ pub fn start(plan: &AgentPlan, shared: &AgentSettings<'_>) -> anyhow::Result<Chi
         .args(["dev", "agent", "--leave-with-stdin"])
         .args(["--seed", &shared.seed.seed.to_string()])
         .args(["--machine", &plan.machine.to_string()])
-        .args(["--image", if plan.image == Image::Good { "good" } else { "rogue" }])
+        .args([
+            "--image",
+            if plan.image == Image::Good {
+                "good"
+            } else {
+                "rogue"
+            },
+        ])
         .env("EE_CONTROL_WS", shared.control_ws)
         .env("EE_APP_NAME", shared.app)
         .env("EE_AGENT_ID", &plan.id)
@@ -72,7 +79,9 @@ pub fn start(plan: &AgentPlan, shared: &AgentSettings<'_>) -> anyhow::Result<Chi
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(log);
-    command.spawn().with_context(|| format!("starting agent {}", plan.id))
+    command
+        .spawn()
+        .with_context(|| format!("starting agent {}", plan.id))
 }
 
 /// Asks an agent to leave by closing its standard input, then waits; kills it if it does not.

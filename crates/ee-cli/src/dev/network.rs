@@ -9,10 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use ee_control::ports::Clock;
 use ee_protocol::{
-    http::explain::AppExplanation,
-    names::AppName,
-    settings::Sources,
-    time::Timestamp,
+    http::explain::AppExplanation, names::AppName, settings::Sources, time::Timestamp,
 };
 use ee_server::clock::SystemClock;
 use ee_testbed::{DemoBackend, QuoteServer, QuoteVersion};
@@ -80,18 +77,29 @@ impl Network {
         let quotes = QuoteServer::start(
             loopback(args.quote_port),
             args.seed.platform(),
-            args.seed.image(),
+            &args.seed.image(),
             QuoteVersion::V4,
         )
         .await
         .with_context(|| format!("quoting on port {} (see --quote-port)", args.quote_port))?;
         let demo = match args.backend {
             Some(_) => None,
-            None => Some(DemoBackend::start(loopback(0)).await.context("the demo backend")?),
+            None => Some(
+                DemoBackend::start(loopback(0))
+                    .await
+                    .context("the demo backend")?,
+            ),
         };
         let client = Client::new(&control.urls().0, Some(&token))?;
-        let mut network =
-            Self { args, control, quotes, _demo: demo, agents: Vec::new(), client, dir };
+        let mut network = Self {
+            args,
+            control,
+            quotes,
+            _demo: demo,
+            agents: Vec::new(),
+            client,
+            dir,
+        };
         network.start_agents()?;
         network.save(&token)?;
         Ok(network)
@@ -126,8 +134,14 @@ impl Network {
 
     /// Lets other commands find this network: `dev kill` its agents, the client its API.
     fn save(&self, token: &str) -> anyhow::Result<()> {
-        let agents = self.agents.iter().map(|(plan, child, _)| (plan.id.clone(), child.id()));
-        DevState { agents: agents.collect() }.save(self.control_port())?;
+        let agents = self
+            .agents
+            .iter()
+            .map(|(plan, child, _)| (plan.id.clone(), child.id()));
+        DevState {
+            agents: agents.collect(),
+        }
+        .save(self.control_port())?;
         crate::context::save_dev(&self.control.urls().0, token)
     }
 
@@ -149,12 +163,18 @@ impl Network {
             env!("CARGO_PKG_VERSION")
         ));
         say(&format!("  ok    control plane  {control}   proxy {proxy}"));
-        say(&format!("  ok    quoting        http://{}/quote", self.quotes.addr()));
+        say(&format!(
+            "  ok    quoting        http://{}/quote",
+            self.quotes.addr()
+        ));
         for (plan, _, started) in &self.agents {
             say(&self.judged(plan, *started).await?);
         }
         let port = self.control.server.proxy_addr.port();
-        say(&format!("Next: curl http://{}.localhost:{port}/", self.args.app));
+        say(&format!(
+            "Next: curl http://{}.localhost:{port}/",
+            self.args.app
+        ));
         Ok(())
     }
 
@@ -166,18 +186,33 @@ impl Network {
         while SystemClock.now() < give_up {
             if let Some(explanation) = self.client.get_if_found::<AppExplanation>(&path).await? {
                 let took = SystemClock.now().since(started).as_millis();
-                if explanation.nodes.iter().any(|node| node.agent == *id && node.eligible) {
-                    return Ok(format!("  ok    agent {id:8} app {app}  attested in {took} ms"));
+                if explanation
+                    .nodes
+                    .iter()
+                    .any(|node| node.agent == *id && node.eligible)
+                {
+                    return Ok(format!(
+                        "  ok    agent {id:8} app {app}  attested in {took} ms"
+                    ));
                 }
-                let refused = explanation.refused.iter().find(|attempt| attempt.agent_id == *id);
+                let refused = explanation
+                    .refused
+                    .iter()
+                    .find(|attempt| attempt.agent_id == *id);
                 if let Some(attempt) = refused {
-                    return Ok(format!("  FAIL  agent {id:8} app {app}  {}", attempt.reason));
+                    return Ok(format!(
+                        "  FAIL  agent {id:8} app {app}  {}",
+                        attempt.reason
+                    ));
                 }
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let log = self.dir.path().join(format!("{id}.log"));
-        bail!("agent {id} was not judged; its log:\n{}", std::fs::read_to_string(log)?)
+        bail!(
+            "agent {id} was not judged; its log:\n{}",
+            std::fs::read_to_string(log)?
+        )
     }
 
     fn control_port(&self) -> u16 {
@@ -220,11 +255,17 @@ fn loopback(port: u16) -> SocketAddr {
 fn random_hex() -> anyhow::Result<String> {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0; 24];
-    SystemRandom::new().fill(&mut bytes).ok().context("the system has no randomness")?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .ok()
+        .context("the system has no randomness")?;
     Ok(hex::encode(bytes))
 }
 
-#[expect(clippy::print_stdout, reason = "the introduction is what this command is for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the introduction is what this command is for"
+)]
 fn say(line: &str) {
     println!("{line}");
 }

@@ -46,7 +46,11 @@ impl SimulatedServer {
         super::log_to_stderr(&settings.log);
         let options = ServerOptions::new(seed.trust_root());
         let server = Server::start(settings, options).await?;
-        Ok(Self { server, _world: world, _dir: dir })
+        Ok(Self {
+            server,
+            _world: world,
+            _dir: dir,
+        })
     }
 
     /// `http://` URLs of the API and the proxy listener.

@@ -52,7 +52,9 @@ impl World {
     pub async fn start(seed: Seed, dir: &Path, asset: &str) -> anyhow::Result<Self> {
         let clock = SystemClock;
         let now = move || clock.now().unix_seconds().unsigned_abs();
-        let pcs = MockPcs::start(seed.platform(), now).await.context("starting the mock PCS")?;
+        let pcs = MockPcs::start(seed.platform(), now)
+            .await
+            .context("starting the mock PCS")?;
         write_allowlist(seed, dir, asset)?;
         Ok(Self { pcs })
     }
@@ -61,7 +63,11 @@ impl World {
     pub fn provide(&self, sources: &mut Sources, dir: &Path) {
         default(sources, "EE_PCCS_URL", self.pcs.url());
         if !sources.env.contains_key("EE_GITHUB_API_URL") {
-            default(sources, "EE_ALLOWLIST_DIR", dir.join("allowlist").display().to_string());
+            default(
+                sources,
+                "EE_ALLOWLIST_DIR",
+                dir.join("allowlist").display().to_string(),
+            );
         }
     }
 }
@@ -76,7 +82,10 @@ pub fn default(sources: &mut Sources, name: &str, value: impl Into<String>) {
 
 fn write_allowlist(seed: Seed, dir: &Path, asset: &str) -> anyhow::Result<()> {
     let image = seed.image();
-    let folder = dir.join("allowlist").join(DemoImage::REPO).join(image.tag());
+    let folder = dir
+        .join("allowlist")
+        .join(DemoImage::REPO)
+        .join(image.tag());
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let file = folder.join(asset);
     fs::write(&file, image.allowlist_json()).with_context(|| format!("writing {}", file.display()))

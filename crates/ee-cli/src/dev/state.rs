@@ -40,8 +40,8 @@ impl DevState {
         let Ok(text) = fs::read_to_string(&path) else {
             bail!("no development network runs on port {control_port}; start one: easyenclave dev");
         };
-        let state: Self = serde_json::from_str(&text)
-            .with_context(|| format!("reading {}", path.display()))?;
+        let state: Self =
+            serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
         state.agents.get(id).copied().with_context(|| {
             let known: Vec<_> = state.agents.keys().map(String::as_str).collect();
             format!("no agent {id} here; there are {}", known.join(", "))

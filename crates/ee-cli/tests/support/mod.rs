@@ -50,7 +50,11 @@ impl Running {
         let (sender, lines) = mpsc::channel();
         forward(child.stdout.take().expect("piped"), sender.clone());
         forward(child.stderr.take().expect("piped"), sender);
-        Self { child, lines, seen: Vec::new() }
+        Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
     }
 
     /// The process id.
@@ -148,7 +152,11 @@ impl ControlPlane {
         let ready: serde_json::Value =
             process.wait_for("line of addresses", |line| serde_json::from_str(line).ok());
         let text = |name: &str| ready[name].as_str().expect("an address").to_owned();
-        Self { process, api: text("control"), proxy: text("proxy") }
+        Self {
+            process,
+            api: text("control"),
+            proxy: text("proxy"),
+        }
     }
 
     /// The port that people's requests go to.
@@ -184,11 +192,19 @@ impl ControlPlane {
 }
 
 /// `easyenclave dev agent`: one private agent on the simulated platform.
-pub fn start_agent(control: &ControlPlane, id: &str, backend: &str, settings: &[(&str, &str)]) -> Running {
+pub fn start_agent(
+    control: &ControlPlane,
+    id: &str,
+    backend: &str,
+    settings: &[(&str, &str)],
+) -> Running {
     let mut command = easyenclave();
     command
         .args(["dev", "agent"])
-        .env("EE_CONTROL_WS", format!("{}/v1/tunnel", control.api.replacen("http", "ws", 1)))
+        .env(
+            "EE_CONTROL_WS",
+            format!("{}/v1/tunnel", control.api.replacen("http", "ws", 1)),
+        )
         .env("EE_APP_NAME", "hello")
         .env("EE_AGENT_ID", id)
         .env("EE_BACKEND_URL", backend)
@@ -219,7 +235,10 @@ pub struct Answer {
 impl Answer {
     /// The first value of a header field.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -229,7 +248,10 @@ pub fn curl(arguments: &[&str]) -> Answer {
     let output = curl_output(arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     parse_answer(&text).unwrap_or_else(|| {
-        panic!("curl {arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr))
+        panic!(
+            "curl {arguments:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
     })
 }
 
@@ -256,7 +278,11 @@ fn parse_answer(text: &str) -> Option<Answer> {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        return Some(Answer { status, headers, body: body.to_owned() });
+        return Some(Answer {
+            status,
+            headers,
+            body: body.to_owned(),
+        });
     }
 }
 
@@ -272,7 +298,10 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Where a program of Debian's packages is, or `None` with a word about it.
 pub fn installed(program: &str) -> Option<PathBuf> {
     let places = ["/usr/sbin", "/usr/bin", "/usr/local/bin"];
-    let found = places.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists());
+    let found = places
+        .iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.exists());
     assert!(
         found.is_some() || std::env::var_os("CI").is_none(),
         "{program} is missing: apt-get install {program}"

@@ -6,6 +6,7 @@ use ee_protocol::{
 };
 use http::{HeaderMap, HeaderName, Uri, header::HOST};
 
+use super::refuse;
 use crate::http::{
     Peer,
     host::{HostError, app_of},
@@ -17,7 +18,7 @@ const X_EE_APP: HeaderName = HeaderName::from_static("x-ee-app");
 ///
 /// # Errors
 /// 400 if there are several, none, or an absolute target that names another.
-pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Problem> {
+pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Box<Problem>> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(|value| value.to_str().unwrap_or_default());
     if hosts.next().is_some() {
@@ -30,7 +31,7 @@ pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Pr
         }
         (Some(target), _) => Ok(target),
         (None, Some(host)) => Ok(host),
-        (None, None) => Err(Problem::new(ProblemCode::MissingApp).detail("there is no Host")),
+        (None, None) => Err(refuse(ProblemCode::MissingApp, "there is no Host")),
     }
 }
 
@@ -41,37 +42,37 @@ pub fn select(
     headers: &HeaderMap,
     peer: Peer,
     app_domain: Option<&str>,
-) -> Result<AppName, Problem> {
+) -> Result<AppName, Box<Problem>> {
     let by_host = app_of(authority, app_domain);
     if by_host == Err(HostError::Unknown) {
         let domain = app_domain.unwrap_or_default();
-        return Err(Problem::new(ProblemCode::HostUnknown)
-            .detail(format!("{authority:?} is not one label below {domain:?}")));
+        let detail = format!("{authority:?} is not one label below {domain:?}");
+        return Err(refuse(ProblemCode::HostUnknown, &detail));
     }
     let Some(named) = named_by_proxy(headers, peer)? else {
-        return by_host.map_err(|_| Problem::new(ProblemCode::MissingApp));
+        return by_host.map_err(|_| Problem::new(ProblemCode::MissingApp).into());
     };
     match by_host {
         Ok(app) if app_domain.is_some() && app != named => {
-            Err(Problem::new(ProblemCode::AppHostMismatch)
-                .detail(format!("X-EE-App says {named}, the Host says {app}")))
+            let detail = format!("X-EE-App says {named}, the Host says {app}");
+            Err(refuse(ProblemCode::AppHostMismatch, &detail))
         }
         Ok(_) | Err(_) => Ok(named),
     }
 }
 
-fn named_by_proxy(headers: &HeaderMap, peer: Peer) -> Result<Option<AppName>, Problem> {
+fn named_by_proxy(headers: &HeaderMap, peer: Peer) -> Result<Option<AppName>, Box<Problem>> {
     match (headers.get(X_EE_APP), peer) {
         (Some(value), Peer::TrustedProxy) => {
             let app = value.to_str().ok().and_then(|text| AppName::parse(text).ok());
-            app.map(Some).ok_or_else(|| Problem::new(ProblemCode::InvalidAppName))
+            app.map(Some).ok_or_else(|| Problem::new(ProblemCode::InvalidAppName).into())
         }
         (Some(_), Peer::Stranger) | (None, _) => Ok(None),
     }
 }
 
-fn invalid(detail: &str) -> Problem {
-    Problem::new(ProblemCode::InvalidRequest).detail(detail)
+fn invalid(detail: &str) -> Box<Problem> {
+    refuse(ProblemCode::InvalidRequest, detail)
 }
 
 #[cfg(test)]

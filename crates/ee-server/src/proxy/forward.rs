@@ -13,6 +13,7 @@ use http_body::Body;
 use super::{
     body::ProxyBody,
     lent::Lender,
+    refuse,
     request::{Caller, HEADERS_WITHIN},
     response,
 };
@@ -30,7 +31,7 @@ pub async fn forward<B>(
     head: Parts,
     body: B,
     request_id: &str,
-) -> Result<Response<ProxyBody>, Problem>
+) -> Result<Response<ProxyBody>, Box<Problem>>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
@@ -40,8 +41,8 @@ where
     let (mut parts, body) = answer.into_parts();
     response::rewrite(&mut parts, lease.node_id(), request_id)?;
     if head.method != Method::HEAD && response::is_bodiless(parts.status) && !body.is_end_stream() {
-        return Err(Problem::new(ProblemCode::BadAgentResponse)
-            .detail(format!("a body with status {}", parts.status.as_u16())));
+        let detail = format!("a body with status {}", parts.status.as_u16());
+        return Err(refuse(ProblemCode::BadAgentResponse, &detail));
     }
     Ok(Response::from_parts(parts, ProxyBody::App { body, _lease: lease }))
 }
@@ -52,7 +53,7 @@ async fn send<B>(
     caller: &Caller,
     head: &Parts,
     body: B,
-) -> Result<(Lease<Link>, Response<TunnelBody>), Problem>
+) -> Result<(Lease<Link>, Response<TunnelBody>), Box<Problem>>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
@@ -62,7 +63,7 @@ where
     loop {
         let lease = choose(state, caller, &tried)?;
         let Some(body) = lender.lend() else {
-            return Err(Problem::new(ProblemCode::AgentDisconnected));
+            return Err(Problem::new(ProblemCode::AgentDisconnected).into());
         };
         let request = Request::from_parts(head.clone(), body);
         let error = match lease.link().tunnel().request(request).await {
@@ -79,7 +80,7 @@ where
 }
 
 /// A tunnel that was not tried yet, or the refusal that a person can act on.
-fn choose(state: &AppState, caller: &Caller, tried: &[TunnelId]) -> Result<Lease<Link>, Problem> {
+fn choose(state: &AppState, caller: &Caller, tried: &[TunnelId]) -> Result<Lease<Link>, Box<Problem>> {
     let mut seed = [0; 8];
     for _ in 0..DRAWS_MAX {
         entropy::fill(&mut seed);
@@ -90,7 +91,7 @@ fn choose(state: &AppState, caller: &Caller, tried: &[TunnelId]) -> Result<Lease
             return Ok(lease);
         }
     }
-    Err(Problem::new(ProblemCode::AgentDisconnected))
+    Err(Problem::new(ProblemCode::AgentDisconnected).into())
 }
 
 /// Whether another tunnel may see the request: always if this one's agent did not, else for
@@ -101,7 +102,7 @@ fn may_retry(error: &TunnelError, method: &Method) -> bool {
     error.retry_is_safe() || (lost && repeatable.contains(method))
 }
 
-fn refused(error: &TunnelError) -> Problem {
+fn refused(error: &TunnelError) -> Box<Problem> {
     let code = match error {
         TunnelError::NotOpen | TunnelError::GoneAway | TunnelError::Disconnected => {
             ProblemCode::AgentDisconnected
@@ -110,5 +111,5 @@ fn refused(error: &TunnelError) -> Problem {
         TunnelError::Reset(_) | TunnelError::Protocol(_) => ProblemCode::BadAgentResponse,
         TunnelError::RequestBody(_) => ProblemCode::InvalidRequest,
     };
-    Problem::new(code).detail(error.to_string())
+    refuse(code, &error.to_string())
 }

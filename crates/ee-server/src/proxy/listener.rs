@@ -131,7 +131,7 @@ async fn answer(
         Err(problem) => {
             let code = problem.code.as_str();
             tracing::debug!(event = "proxy_refused", request_id = %id, %method, code);
-            refusal(problem, &id)
+            refusal(*problem, &id)
         }
     }
 }
@@ -142,7 +142,7 @@ async fn through(
     body: IncomingBody,
     address: IpAddr,
     scheme: &'static str,
-) -> Result<Response<ProxyBody>, Problem> {
+) -> Result<Response<ProxyBody>, Box<Problem>> {
     request::check(&head)?;
     let trusted = state.settings.trusted_proxies.contains(address);
     let peer = if trusted { Peer::TrustedProxy } else { Peer::Stranger };

@@ -15,4 +15,11 @@ mod post;
 mod request;
 mod response;
 
+use ee_protocol::problem::{Problem, ProblemCode};
+
 pub use self::{listener::run_listener, post::proxy_post};
+
+/// A refusal that says what happened this time.
+fn refuse(code: ProblemCode, detail: &str) -> Box<Problem> {
+    Problem::new(code).detail(detail).into()
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::request::is_origin_form;
 
 /// A request as the payload describes it, without authority.
-pub fn parse(body: &[u8]) -> Result<Request<Bytes>, Problem> {
+pub fn parse(body: &[u8]) -> Result<Request<Bytes>, Box<Problem>> {
     let payload = crate::http::body::json(body).map_err(|problem| refused("", &problem.detail))?;
     let Value::Object(members) = payload else {
         return Err(refused("", "the payload must be one JSON object"));
@@ -38,7 +38,7 @@ pub fn parse(body: &[u8]) -> Result<Request<Bytes>, Problem> {
     Ok(request)
 }
 
-fn headers(value: Option<&Value>) -> Result<HeaderMap, Problem> {
+fn headers(value: Option<&Value>) -> Result<HeaderMap, Box<Problem>> {
     let members = match value {
         None | Some(Value::Null) => return Ok(HeaderMap::new()),
         Some(Value::Object(members)) => members,
@@ -62,12 +62,12 @@ fn field_value(value: &Value) -> Option<HeaderValue> {
     value.as_str().and_then(|text| HeaderValue::from_str(text).ok())
 }
 
-fn refused(member: &str, detail: &str) -> Problem {
+fn refused(member: &str, detail: &str) -> Box<Problem> {
     let problem = Problem::new(ProblemCode::InvalidProxyPayload);
     if member.is_empty() {
-        return problem.detail(detail);
+        return problem.detail(detail).into();
     }
-    problem.detail(format!("{member} {detail}")).field(format!("/{member}"), "invalid_field")
+    problem.detail(format!("{member} {detail}")).field(format!("/{member}"), "invalid_field").into()
 }
 
 #[cfg(test)]

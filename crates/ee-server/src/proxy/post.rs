@@ -38,11 +38,12 @@ pub async fn proxy_post(
     }
 }
 
-async fn post(state: &AppState, app: &str, request: Request) -> Result<Response, Problem> {
+async fn post(state: &AppState, app: &str, request: Request) -> Result<Response, Box<Problem>> {
     let app = AppName::parse(app)
         .map_err(|_| Problem::new(ProblemCode::UnknownApp).not_allowed("unknown_app"))?;
     let (outer, body) = request.into_parts();
-    let (mut head, body) = payload::parse(&bounded(body, PAYLOAD_MAX_BYTES).await?)?.into_parts();
+    let body = bounded(body, PAYLOAD_MAX_BYTES).await.map_err(|problem| *problem)?;
+    let (mut head, body) = payload::parse(&body)?.into_parts();
     let authority = match &state.settings.app_domain {
         Some(domain) => format!("{app}.{domain}"),
         None => app.to_string(),

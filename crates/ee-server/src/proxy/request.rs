@@ -16,7 +16,7 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::fields;
+use super::{fields, refuse};
 use crate::{
     entropy,
     http::{Peer, envelope::request_id},
@@ -53,26 +53,34 @@ pub struct Caller {
 }
 
 /// Refuses what cannot be forwarded as it stands.
-pub fn check(head: &Parts) -> Result<(), Problem> {
+pub fn check(head: &Parts) -> Result<(), Box<Problem>> {
     if head.method == Method::CONNECT {
-        return Err(Problem::new(ProblemCode::MethodNotAllowed)
-            .detail("CONNECT makes tunnels to hosts; apps are called by their host name"));
+        return Err(refuse(
+            ProblemCode::MethodNotAllowed,
+            "CONNECT makes tunnels to hosts; apps are called by their host name",
+        ));
     }
     let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
     if target.len() > TARGET_MAX_BYTES {
-        return Err(Problem::new(ProblemCode::UriTooLong));
+        return Err(Problem::new(ProblemCode::UriTooLong).into());
     }
     if !is_origin_form(target) {
-        return Err(Problem::new(ProblemCode::InvalidRequest)
-            .detail("the target must begin with '/' and hold visible ASCII only"));
+        return Err(refuse(
+            ProblemCode::InvalidRequest,
+            "the target must begin with '/' and hold visible ASCII only",
+        ));
     }
     if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        return Err(Problem::new(ProblemCode::InvalidRequest)
-            .detail("Content-Length and Transfer-Encoding exclude each other (RFC 9112 6.1)"));
+        return Err(refuse(
+            ProblemCode::InvalidRequest,
+            "Content-Length and Transfer-Encoding exclude each other (RFC 9112 6.1)",
+        ));
     }
     if asks_for_websocket(&head.headers) {
-        return Err(Problem::new(ProblemCode::UpgradeUnsupported)
-            .detail("this version does not carry WebSocket to apps"));
+        return Err(refuse(
+            ProblemCode::UpgradeUnsupported,
+            "this version does not carry WebSocket to apps",
+        ));
     }
     Ok(())
 }
@@ -91,7 +99,7 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Makes a checked head fit for the tunnel; the request's id, which the answer repeats.
-pub fn rewrite(head: &mut Parts, caller: &Caller) -> Result<String, Problem> {
+pub fn rewrite(head: &mut Parts, caller: &Caller) -> Result<String, Box<Problem>> {
     let id = request_id(&head.headers);
     let target = head.uri.path_and_query().cloned();
     let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -100,7 +108,7 @@ pub fn rewrite(head: &mut Parts, caller: &Caller) -> Result<String, Problem> {
         .authority(caller.authority.as_str())
         .path_and_query(target)
         .build()
-        .map_err(|_| Problem::new(ProblemCode::InvalidRequest).detail("Host is not an authority"))?;
+        .map_err(|_| refuse(ProblemCode::InvalidRequest, "Host is not an authority"))?;
     head.version = http::Version::HTTP_2;
     let headers = &mut head.headers;
     fields::strip_hop_by_hop(headers);

@@ -13,7 +13,7 @@ use http::{
     response::Parts,
 };
 
-use super::fields;
+use super::{fields, refuse};
 
 const EE_ORIGIN: &str = "ee-origin";
 const X_EE_ORIGIN: HeaderName = HeaderName::from_static("x-ee-origin");
@@ -21,7 +21,7 @@ const X_EE_NODE: HeaderName = HeaderName::from_static("x-ee-node");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Makes an agent's head fit for the public, or refuses it as `bad_agent_response`.
-pub fn rewrite(head: &mut Parts, node: &NodeId, request_id: &str) -> Result<(), Problem> {
+pub fn rewrite(head: &mut Parts, node: &NodeId, request_id: &str) -> Result<(), Box<Problem>> {
     // 1xx answers never arrive here, and 101 would let an agent switch protocols on a client.
     if !(200..=599).contains(&head.status.as_u16()) {
         return Err(bad(&format!("status {}", head.status.as_u16())));
@@ -72,8 +72,8 @@ pub fn is_bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-fn bad(detail: &str) -> Problem {
-    Problem::new(ProblemCode::BadAgentResponse).detail(detail)
+fn bad(detail: &str) -> Box<Problem> {
+    refuse(ProblemCode::BadAgentResponse, detail)
 }
 
 #[cfg(test)]
