@@ -27,6 +27,9 @@ impl Received {
 }
 
 /// The body of a response, at the control plane.
+///
+/// Chunks that are taken and kept count as unread: whoever collects more than the stream window
+/// (1 MiB) must copy them, or the sender stops for ever.
 pub struct TunnelBody {
     received: Option<Received>,
     _inflight: Inflight,
@@ -73,7 +76,7 @@ impl Body for TunnelBody {
     }
 }
 
-/// The body of a request, at the agent.
+/// The body of a request, at the agent. Chunks that are kept count as unread, as in [`TunnelBody`].
 pub struct IncomingBody {
     received: Option<Received>,
 }

@@ -51,7 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
             match socket.poll_write(cx, buf) {
                 Poll::Ready(Ok(count)) => {
                     total += count;
-                    // What the caller reads from the total is a prefix of all buffers.
+                    // The rest of this buffer comes before the next one: the caller offers it.
                     if count < buf.len() {
                         break;
                     }

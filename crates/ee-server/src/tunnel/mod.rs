@@ -1,24 +1,85 @@
-//! Accepts agents' tunnels: WebSocket upgrade, session, inner TLS.
+//! `GET /v1/tunnel`: from the upgrade to the end of an agent's session.
+//!
+//! Nothing is decided here. [`admission`] says whether a stranger may connect at all, the session
+//! machine of ee-core what happens then; [`driver`] carries its commands out over the tunnel of
+//! ee-tunnel, the plane and the attestor.
 
-use axum::{
-    extract::{Request, State},
-    response::{IntoResponse, Response},
-};
-use ee_control::plane::TunnelLink;
-use ee_core::session::Order;
+mod admission;
+mod driver;
+mod link;
+mod prefixed;
+mod reports;
+mod slots;
+mod upgrade;
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use ee_core::slots::Counted;
 use ee_protocol::problem::ProblemCode;
+use ee_tunnel::{InnerTlsClient, TunnelKey};
+use http::{HeaderValue, header};
 
-use crate::{http::ApiError, state::AppState};
+pub use self::link::Link;
+use self::{admission::Admissions, slots::Slots};
+use crate::{http::ApiError, http::ClientIp, state::AppState};
 
-/// The plane's way to a tunnel.
-#[derive(Clone)]
-pub struct Link;
-
-impl TunnelLink for Link {
-    fn order(&self, _order: Order) {}
+/// What the tunnels of this process share.
+pub struct Tunnels {
+    admissions: Admissions,
+    slots: Slots,
+    inner_tls: InnerTlsClient,
 }
 
-/// `GET /v1/tunnel`.
-pub async fn tunnel_open(State(_): State<AppState>, _request: Request) -> Response {
-    ApiError::from(ProblemCode::UpgradeRequired).into_response()
+impl Tunnels {
+    /// Nobody is connected; `key` is shown inside the tunnels.
+    pub fn new(key: &TunnelKey) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            admissions: Admissions::default(),
+            slots: Slots::new(cores),
+            inner_tls: InnerTlsClient::new(key),
+        }
+    }
+}
+
+/// Seconds after which a refused agent may come back; our agents then use their own back-off.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("10");
+
+/// Opens a tunnel: 101, or 400 `upgrade_required`, or 503 while too many wait.
+pub async fn tunnel_open(State(state): State<AppState>, request: Request) -> Response {
+    let mut request = request;
+    let Some(accept) = upgrade::accept_value(&request) else {
+        return ApiError::from(ProblemCode::UpgradeRequired).into_response();
+    };
+    if state.tasks.is_stopping() {
+        return refuse(ProblemCode::Draining);
+    }
+    let ip = request.extensions().get::<ClientIp>().map_or(IpAddr::from([0; 4]), |ip| ip.0);
+    let Ok(place) = state.tunnels.admissions.enter(ip, counted(&state, ip)) else {
+        return refuse(ProblemCode::TooManyPending);
+    };
+    let upgraded = hyper::upgrade::on(&mut request);
+    let driven = state.clone();
+    state.tasks.spawn_session("tunnel", async move {
+        match upgrade::finish(upgraded).await {
+            Ok(io) => driver::run(driven, io, ip, place).await,
+            Err(error) => tracing::debug!(event = "tunnel_upgrade_failed", %ip, error),
+        }
+    });
+    upgrade::switching_protocols(accept)
+}
+
+/// Proxies and loopback stand for many clients, so they are exempt from the count per address.
+fn counted(state: &AppState, ip: IpAddr) -> Counted {
+    if ip.is_loopback() || state.settings.trusted_proxies.contains(ip) {
+        Counted::InTotalOnly
+    } else {
+        Counted::Yes
+    }
+}
+
+fn refuse(code: ProblemCode) -> Response {
+    ApiError::from(code).with_header(header::RETRY_AFTER, RETRY_AFTER_S).into_response()
 }

@@ -110,7 +110,7 @@ pub async fn inner_tls(
 /// A tunnel that carries traffic.
 pub struct Running {
     pub handle: TunnelHandle,
-    pub control: JoinHandle<Closed>,
+    _control: JoinHandle<Closed>,
     pub agent: JoinHandle<Closed>,
 }
 
@@ -137,7 +137,7 @@ where
     let handle = control.handle();
     Running {
         handle,
-        control: tokio::spawn(async move { drive_control(&mut control).await }),
+        _control: tokio::spawn(async move { drive_control(&mut control).await }),
         agent: tokio::spawn(async move { drive_agent(&mut agent, serve).await }),
     }
 }

@@ -1,0 +1,240 @@
+//! Drives one session: the tunnel's events in, the session's commands out.
+//!
+//! Order within a turn: commands, input, timers, shutdown. Long work (asking the plane, waiting
+//! for a slot, appraising evidence) runs beside the tunnel, so that pings and requests go on.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use ee_core::attestation::Verdict;
+use ee_core::session::{
+    ChallengeAnswer, Channel, Command, InnerTlsOutcome, Order, Session, Stage, Violation,
+};
+use ee_protocol::report_data::Nonce;
+use ee_protocol::tunnel::{AgentMessage, InnerTlsMode};
+use ee_tunnel::control::{ControlEvent, ControlTunnel};
+use ee_tunnel::{InnerTls, TunnelOptions};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::admission::Place;
+use super::link::{Link, ORDERS_MAX};
+use super::reports::Reports;
+use super::slots::Slot;
+use super::upgrade::Io;
+use crate::state::AppState;
+
+/// What work beside the tunnel ends with.
+enum Done {
+    Challenge(ChallengeAnswer, Option<Slot>),
+    Verdict(Nonce, Box<Verdict>),
+}
+
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// Runs a session until its socket is gone and the plane knows.
+pub(super) async fn run(state: AppState, io: Io, ip: IpAddr, place: Place) {
+    Driver::new(state, io, ip, place).run().await;
+}
+
+struct Driver {
+    state: AppState,
+    ip: IpAddr,
+    session: Session,
+    tunnel: ControlTunnel<Io>,
+    reports: Reports,
+    orders: mpsc::Receiver<Order>,
+    work: FuturesUnordered<Work>,
+    /// Held until the session is attested.
+    place: Option<Place>,
+    /// Held while the first challenge is open.
+    slot: Option<Slot>,
+    text_limit: usize,
+    shutting_down: bool,
+}
+
+impl Driver {
+    fn new(state: AppState, io: Io, ip: IpAddr, place: Place) -> Self {
+        let options = TunnelOptions::default();
+        let tunnel = ControlTunnel::accept(io, &options);
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let link = Link::new(tunnel.handle(), sender);
+        let policy = std::sync::Arc::clone(&state.policy);
+        let session = Session::new(policy, crate::entropy::seed(), state.now());
+        let reports = Reports::new(state.plane.clone(), state.plane.new_tunnel_id(), link);
+        Self {
+            state,
+            ip,
+            session,
+            tunnel,
+            reports,
+            orders,
+            work: FuturesUnordered::new(),
+            place: Some(place),
+            slot: None,
+            text_limit: options.text_limit,
+            shutting_down: false,
+        }
+    }
+
+    async fn run(mut self) {
+        while self.turn().await {}
+        while !self.reports.are_told() {
+            self.reports.tell().await;
+        }
+    }
+
+    /// One event; false when the socket is gone.
+    async fn turn(&mut self) -> bool {
+        self.obey();
+        let closing = self.state.tasks.closing().clone();
+        let now = self.state.now();
+        let wait = self.session.poll_timeout().map(|at| at.since(now));
+        tokio::select! {
+            biased;
+            event = self.tunnel.next() => return self.take(event),
+            Some(order) = self.orders.recv() => {
+                self.session.handle_order(self.state.now(), order);
+            }
+            Some(done) = self.work.next() => self.finish(done),
+            answer = self.reports.tell() => {
+                if let Some(admission) = answer {
+                    self.session.handle_admission(self.state.now(), admission);
+                }
+            }
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
+                self.session.handle_timeout(self.state.now());
+            }
+            () = closing.cancelled(), if !self.shutting_down => {
+                self.shutting_down = true;
+                self.session.handle_order(self.state.now(), Order::Shutdown);
+            }
+        }
+        true
+    }
+
+    /// Carries out what the session wants.
+    fn obey(&mut self) {
+        while let Some(command) = self.session.poll_command() {
+            self.command(command);
+        }
+        if self.session.stage() >= Stage::Active {
+            self.place = None;
+            self.slot = None;
+        }
+        let limit = self.session.text_max_bytes();
+        if limit != self.text_limit {
+            self.text_limit = limit;
+            self.tunnel.set_text_limit(limit);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::AskChallenge(registration) => {
+                let (state, ip) = (self.state.clone(), self.ip);
+                self.work.push(Box::pin(async move {
+                    let answer = state.plane.ask_challenge(&registration).await;
+                    let slot = match answer {
+                        ChallengeAnswer::Granted { .. } => Some(slot(&state, ip).await),
+                        ChallengeAnswer::Refused(_) => None,
+                    };
+                    Done::Challenge(answer, slot)
+                }));
+            }
+            Command::Challenge(challenge) => {
+                self.tunnel.send_text(challenge.message.to_json());
+                self.session.handle_challenge_sent(self.state.now());
+            }
+            Command::StartInnerTls => {
+                self.tunnel.start_inner_tls(&self.state.tunnels.inner_tls);
+            }
+            Command::OpenTraffic { credits } => {
+                if self.session.inner_tls() == Some(InnerTlsMode::Off) {
+                    self.tunnel.offer_plain();
+                }
+                self.tunnel.attested(credits);
+            }
+            Command::SetCredits(credits) => self.tunnel.set_credits(credits),
+            Command::Send(outgoing) => self.tunnel.send_text(outgoing.message.to_json()),
+            Command::Verify(request) => {
+                let attestor = std::sync::Arc::clone(&self.state.attestor);
+                self.work.push(Box::pin(async move {
+                    let nonce = request.nonce;
+                    Done::Verdict(nonce, Box::new(attestor.verify(request).await))
+                }));
+            }
+            Command::Emit(event) => self.reports.push(event),
+            Command::Ping => self.tunnel.ping(),
+            Command::Close(close) => self.tunnel.close(close.code, &close.reason),
+        }
+    }
+
+    fn finish(&mut self, done: Done) {
+        let now = self.state.now();
+        match done {
+            Done::Challenge(answer, slot) => {
+                self.slot = slot;
+                self.session.handle_challenge_answer(now, answer);
+            }
+            Done::Verdict(nonce, verdict) => {
+                self.slot = None;
+                self.session.handle_verdict(now, nonce, *verdict);
+            }
+        }
+    }
+
+    /// False when the socket is gone.
+    fn take(&mut self, event: ControlEvent) -> bool {
+        let now = self.state.now();
+        match event {
+            ControlEvent::Text(text) => {
+                self.session.handle_message(now, AgentMessage::parse(&text));
+            }
+            ControlEvent::InnerTls(outcome) => {
+                self.session.handle_inner_tls(now, outcome_of(outcome));
+            }
+            ControlEvent::Pong => self.session.handle_pong(now),
+            ControlEvent::Drained => {}
+            ControlEvent::Violation(violation) => self.violated(violation),
+            ControlEvent::Closed(closed) => {
+                tracing::debug!(event = "tunnel_closed", ip = %self.ip, ?closed);
+                self.session.handle_disconnect(now);
+                self.obey();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A fault of the transport alone needs no word of the session: the tunnel closes by itself.
+    fn violated(&mut self, violation: ee_tunnel::Violation) {
+        let told = match violation {
+            ee_tunnel::Violation::BinaryNotAllowed => Violation::BinaryNotAllowed,
+            ee_tunnel::Violation::ControlMacInvalid => Violation::ControlMacInvalid,
+            ee_tunnel::Violation::PingFlood | ee_tunnel::Violation::MuxFailed => return,
+        };
+        self.session.handle_violation(self.state.now(), told);
+    }
+}
+
+async fn slot(state: &AppState, ip: IpAddr) -> Slot {
+    let many = ip.is_loopback() || state.settings.trusted_proxies.contains(ip);
+    state.tunnels.slots.acquire((!many).then_some(ip)).await
+}
+
+fn outcome_of(outcome: InnerTls) -> InnerTlsOutcome {
+    match outcome {
+        InnerTls::Established(info) => InnerTlsOutcome::Established(Channel {
+            exporter: info.exporter,
+            agent_spki: info.agent_spki_sha256,
+            control_spki: info.control_spki_sha256,
+        }),
+        InnerTls::Failed(error) => {
+            tracing::debug!(event = "inner_tls_failed", error);
+            InnerTlsOutcome::Failed
+        }
+    }
+}
