@@ -133,6 +133,16 @@ fn regranting_less_than_is_in_flight_only_stops_new_requests() {
 }
 
 #[test]
+fn credits_never_overbook() {
+    // The look before the take is only a hint: the take itself decides.
+    let cell = TunnelCell::new(1);
+    assert!(cell.take());
+    assert!(!cell.take());
+    cell.give_back();
+    assert!(cell.take());
+}
+
+#[test]
 fn threads_never_take_more_than_the_credits() {
     let (pool, _) = pool(&[5, 7]);
     std::thread::scope(|scope| {

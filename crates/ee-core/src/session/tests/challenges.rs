@@ -131,6 +131,26 @@ fn stale_verdict_is_ignored() {
 }
 
 #[test]
+fn stale_verdict_cannot_stand_for_the_evidence_under_appraisal() {
+    let mut rig = Rig::new();
+    let first = rig.challenged();
+    rig.answer(&first);
+    rig.verdict(&first, indeterminate());
+    rig.commands();
+    rig.pass_time(seconds(1));
+    let second = rig.nonce();
+    rig.answer(&second);
+    rig.commands();
+    rig.verdict(&first, Verdict::Pass(Box::new(result(rig.now))));
+    assert_eq!(rig.commands(), []);
+    rig.verdict(&second, Verdict::Pass(Box::new(result(rig.now))));
+    assert!(matches!(
+        events(&rig.commands()).as_slice(),
+        [Event::Attested(_)]
+    ));
+}
+
+#[test]
 fn refused_evidence_closes_with_its_code_and_touches_nothing_else() {
     let mut rig = Rig::new();
     let nonce = rig.challenged();
