@@ -65,7 +65,11 @@ struct Row {
 
 /// Tries the token, then saves it as the current context.
 pub async fn login(args: Login) -> anyhow::Result<ExitCode> {
-    let Login { url, name, token_file } = args;
+    let Login {
+        url,
+        name,
+        token_file,
+    } = args;
     let token = token(token_file.as_deref())?;
     let client = Client::new(&url, Some(&token))?;
     let _apps: AppList = client.get("/v1/apps").await?;
@@ -74,7 +78,10 @@ pub async fn login(args: Login) -> anyhow::Result<ExitCode> {
         None => host(&url)?,
     };
     let mut contexts = Contexts::load()?;
-    let context = Context { url: client.url().to_owned(), token: Some(token) };
+    let context = Context {
+        url: client.url().to_owned(),
+        token: Some(token),
+    };
     contexts.contexts.insert(name.clone(), context);
     contexts.current = Some(name.clone());
     contexts.save()?;
@@ -85,7 +92,9 @@ pub async fn login(args: Login) -> anyhow::Result<ExitCode> {
 /// Forgets the current context, or the named one.
 pub fn logout(named: Option<&str>) -> anyhow::Result<ExitCode> {
     let contexts = Contexts::load()?;
-    let name = named.map(str::to_owned).or_else(|| contexts.current.clone());
+    let name = named
+        .map(str::to_owned)
+        .or_else(|| contexts.current.clone());
     let Some(name) = name else {
         return Err(missing("no context is current").into());
     };
@@ -151,7 +160,9 @@ fn table(rows: &[Row]) -> String {
 /// The host of a URL is the name that people know it by.
 fn host(url: &str) -> anyhow::Result<String> {
     let uri: http::Uri = url.parse().context("the URL")?;
-    uri.host().map(str::to_owned).context("the URL names no host")
+    uri.host()
+        .map(str::to_owned)
+        .context("the URL names no host")
 }
 
 fn token(file: Option<&Path>) -> anyhow::Result<String> {
@@ -161,7 +172,9 @@ fn token(file: Option<&Path>) -> anyhow::Result<String> {
         None => {
             let mut text = String::new();
             let mut input = std::io::stdin().lock().take(TOKEN_MAX_BYTES);
-            input.read_to_string(&mut text).context("reading the token")?;
+            input
+                .read_to_string(&mut text)
+                .context("reading the token")?;
             text
         }
     };
@@ -180,7 +193,9 @@ fn token(file: Option<&Path>) -> anyhow::Result<String> {
 /// Reads a line from the terminal without showing it.
 fn prompted() -> anyhow::Result<String> {
     let mut terminal = std::io::stderr().lock();
-    write!(terminal, "Token: ").and_then(|()| terminal.flush()).context("asking for the token")?;
+    write!(terminal, "Token: ")
+        .and_then(|()| terminal.flush())
+        .context("asking for the token")?;
     let hidden = echo("-echo");
     let mut line = String::new();
     let read = std::io::stdin().read_line(&mut line);
@@ -194,7 +209,10 @@ fn prompted() -> anyhow::Result<String> {
 
 /// Whether the terminal did as it was told; one that cannot be told shows the token.
 fn echo(mode: &str) -> bool {
-    let status = Command::new("stty").arg(mode).stdin(Stdio::inherit()).status();
+    let status = Command::new("stty")
+        .arg(mode)
+        .stdin(Stdio::inherit())
+        .status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -206,18 +224,27 @@ mod tests {
     fn tokens_are_never_listed() {
         let mut contexts = Contexts::default();
         let url = "https://control.example".to_owned();
-        let secret = Context { url, token: Some("do-not-show-this".to_owned()) };
+        let secret = Context {
+            url,
+            token: Some("do-not-show-this".to_owned()),
+        };
         contexts.contexts.insert("work".to_owned(), secret);
         contexts.current = Some("work".to_owned());
         let rows = rows(&contexts);
         let shown = format!("{} {}", table(&rows), serde_json::to_string(&rows).unwrap());
-        assert!(shown.contains("work") && shown.contains("https://control.example"), "{shown}");
+        assert!(
+            shown.contains("work") && shown.contains("https://control.example"),
+            "{shown}"
+        );
         assert!(!shown.contains("do-not-show"), "{shown}");
     }
 
     #[test]
     fn a_context_is_named_by_its_host() {
-        assert_eq!(host("https://control.example:8443/").unwrap(), "control.example");
+        assert_eq!(
+            host("https://control.example:8443/").unwrap(),
+            "control.example"
+        );
         assert!(host("/v1").is_err());
     }
 }

@@ -7,6 +7,7 @@ mod context;
 mod dev;
 mod evidence;
 mod failure;
+mod login;
 mod output;
 mod quote;
 mod status;
@@ -50,6 +51,13 @@ enum Command {
     /// Allowlists: what a release publishes about itself
     #[command(subcommand)]
     Allowlist(allowlist::Task),
+    /// Try a token and remember it with its control plane
+    Login(login::Login),
+    /// Forget the current context and its token
+    Logout,
+    /// Remembered control planes
+    #[command(subcommand)]
+    Context(login::Remembered),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +82,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => wait(async { status::run(&target.client()?, output).await }),
         Command::Quote(question) => quote::run(&question, output),
         Command::Allowlist(task) => allowlist::run(&task, output),
+        Command::Login(args) => wait(login::login(args)),
+        Command::Logout => login::logout(target.context.as_deref()),
+        Command::Context(task) => login::context(task, output),
         Command::App(question) => {
             wait(async { app::run(question, &target.client()?, output).await })
         }

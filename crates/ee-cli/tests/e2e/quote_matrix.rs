@@ -1,11 +1,9 @@
 //! `easyenclave quote verify` on every published quote: the answer of the matrix, word for word.
 
-mod support;
-
 use std::{fs, path::PathBuf};
 
+use crate::support::easyenclave;
 use serde_json::Value;
-use support::easyenclave;
 
 fn vectors() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../ee-attest/tests/vectors")

@@ -1,10 +1,8 @@
 //! What a newcomer does in the first five minutes, by the book: `easyenclave dev` on free ports.
 
-mod support;
-
 use std::process::Output;
 
-use support::{Running, curl, easyenclave};
+use crate::support::{Running, curl, easyenclave};
 
 struct Dev {
     process: Running,
@@ -98,7 +96,7 @@ fn first_five_minutes() {
         "{}",
         String::from_utf8_lossy(&killed.stderr)
     );
-    support::wait_until("the other agent takes over", || {
+    crate::support::wait_until("the other agent takes over", || {
         let answer = curl(&[&dev.app]);
         answer.status == 200 && answer.header("x-ee-node") == Some("hello-2")
     });
@@ -111,7 +109,7 @@ fn first_five_minutes() {
 
 #[test]
 fn own_program_goes_behind_the_network() {
-    let (_backend, url) = support::start_backend();
+    let (_backend, url) = crate::support::start_backend();
     let dev = Dev::start(&["--app", "mine", "--backend", &url]);
     let port = dev
         .app

@@ -2,8 +2,6 @@
 //!
 //! The nginx configuration is the one under `deploy/proxies/nginx`, filled in for free ports.
 
-mod support;
-
 use std::{
     fs,
     net::TcpListener,
@@ -11,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use support::{ControlPlane, Running, curl, installed, start_agent, start_backend};
+use crate::support::{ControlPlane, Running, curl, installed, start_agent, start_backend};
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
@@ -47,7 +45,7 @@ fn start_nginx(program: &Path, dir: &Path, control: &ControlPlane) -> (Running, 
     let mut command = Command::new(program);
     command.arg("-c").arg(&file).args(["-g", "daemon off;"]);
     let running = Running::start(command);
-    support::wait_until("nginx listens", || {
+    crate::support::wait_until("nginx listens", || {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
     (running, port)

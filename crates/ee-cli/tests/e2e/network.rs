@@ -1,21 +1,19 @@
 //! The main job, end to end: real processes, curl on the outside, the demo backend inside.
 
-mod support;
-
 use std::{
     fs,
     process::{Command, Stdio},
 };
 
-use support::{
+use crate::support::{
     ADMIN_TOKEN, Answer, ControlPlane, curl, easyenclave, start_agent, start_backend, wait_until,
 };
 
 struct Network {
     control: ControlPlane,
-    agents: Vec<support::Running>,
+    agents: Vec<crate::support::Running>,
     backend: String,
-    _backend: support::Running,
+    _backend: crate::support::Running,
     dir: tempfile::TempDir,
 }
 
@@ -352,7 +350,7 @@ fn rogue_agent_is_refused_and_told_why() {
         )
         .env("EE_APP_NAME", "hello")
         .env("EE_AGENT_ID", "rogue");
-    let mut rogue = support::Running::start(command);
+    let mut rogue = crate::support::Running::start(command);
     rogue.wait_for("reason on the agent's own log", |line| {
         line.contains("measurement_mismatch:rtmr2").then_some(())
     });
