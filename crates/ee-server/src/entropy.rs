@@ -7,7 +7,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// # Panics
 /// If the operating system has no randomness: nothing here could go on safely.
 pub fn fill(bytes: &mut [u8]) {
-    SystemRandom::new().fill(bytes).expect("the operating system provides randomness");
+    SystemRandom::new()
+        .fill(bytes)
+        .expect("the operating system provides randomness");
 }
 
 /// A seed for a ChaCha generator: sessions make their nonces from one.

@@ -28,7 +28,11 @@ pub fn check(settings: &Settings) -> Result<(), String> {
     stream.write_all(request).map_err(failed)?;
     let mut begin = [0; GOOD.len()];
     stream.read_exact(&mut begin).map_err(failed)?;
-    if begin == GOOD { Ok(()) } else { Err(format!("{address} answers, but not 200")) }
+    if begin == GOOD {
+        Ok(())
+    } else {
+        Err(format!("{address} answers, but not 200"))
+    }
 }
 
 /// An address to connect to: "any" becomes loopback.
@@ -36,7 +40,7 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, bound.port())
 }

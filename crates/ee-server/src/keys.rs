@@ -30,8 +30,11 @@ pub fn tunnel_key(data_dir: &Path) -> anyhow::Result<TunnelKey> {
         }
     };
     TunnelKey::from_pkcs8(&pkcs8).map_err(|error| {
-        anyhow::anyhow!("{} is not a tunnel key ({error}); move it away to make a new one, and \
-            give agents that pin the key the new hash", path.display())
+        anyhow::anyhow!(
+            "{} is not a tunnel key ({error}); move it away to make a new one, and \
+            give agents that pin the key the new hash",
+            path.display()
+        )
     })
 }
 
@@ -83,7 +86,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join(TUNNEL_KEY_FILE);
         fs::write(&path, b"not a key").expect("written");
-        let error = tunnel_key(dir.path()).err().expect("refused").to_string();
+        let error = tunnel_key(dir.path()).expect_err("refused").to_string();
         assert!(error.contains(TUNNEL_KEY_FILE), "{error}");
         assert_eq!(fs::read(&path).expect("kept"), b"not a key");
     }

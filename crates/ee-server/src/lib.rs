@@ -26,4 +26,5 @@ pub mod upstream;
 pub use self::{
     config::Settings,
     server::{RunningServer, Server, ServerOptions, StartError},
+    shutdown::Signals,
 };

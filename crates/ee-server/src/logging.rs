@@ -14,7 +14,12 @@ pub fn start(settings: &Settings) {
         LogFormat::Pretty => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Without internal errors: they are printed to standard error by a macro that panics when that
+    // is gone, and a closed log must not end the server.
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     // An error means that logging was started before, as in tests and in `dev`.
     let _ = if json {
         builder

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 use ee_attest::TrustRoot;
 use ee_protocol::settings::{EXIT_CONFIG, Problem, SecretRule, Setting, Sources};
 use ee_server::{
-    Server, ServerOptions, StartError,
+    Server, ServerOptions, Signals, StartError,
     config::{self, ConfigCommand, Settings, TABLE},
     healthcheck,
     http::openapi,
@@ -95,13 +95,17 @@ fn serve(sources: &Sources) -> ExitCode {
 }
 
 async fn run(settings: Settings) -> ExitCode {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&format!("cannot listen for signals: {error}")),
+    };
     let options = ServerOptions::new(TrustRoot::intel());
     let server = match Server::start(settings, options).await {
         Ok(server) => server,
         Err(StartError::Config(problem)) => return refused(&[problem]),
         Err(StartError::Failed(error)) => return failed(&format!("{error:#}")),
     };
-    server.shutdown_on_signals();
+    server.shutdown_on(signals);
     match server.join().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(died) => failed(&died.to_string()),
@@ -131,13 +135,18 @@ fn answered(answer: Result<String, Vec<Problem>>) -> ExitCode {
 /// Every problem on a line of its own; exit status 78.
 fn refused(problems: &[Problem]) -> ExitCode {
     for problem in problems {
-        eprintln!("error[config]: {problem}");
+        complain(&format!("error[config]: {problem}"));
     }
-    eprintln!("next: easyenclave-server config explain NAME");
+    complain("next: easyenclave-server config explain NAME");
     ExitCode::from(EXIT_CONFIG)
 }
 
 fn failed(message: &str) -> ExitCode {
-    eprintln!("error: {message}");
+    complain(&format!("error: {message}"));
     ExitCode::FAILURE
+}
+
+fn complain(line: &str) {
+    // With standard error gone, the exit status is all that can be said.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

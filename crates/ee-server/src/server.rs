@@ -92,9 +92,23 @@ impl Server {
     ) -> Result<RunningServer, StartError> {
         create_data_dir(&settings.data_dir)?;
         let store = Store::open(&settings.db_path).context("EE_DB_PATH")?;
-        let acceptor = |alpn| settings.tls.as_ref().map(|p| tls::acceptor(p, alpn)).transpose();
-        let api = bind(settings.control_bind, acceptor(Alpn::Http1)?, "EE_CONTROL_PORT")?;
-        let proxy = bind(settings.proxy_bind, acceptor(Alpn::Http2AndHttp1)?, "EE_PROXY_PORT")?;
+        let acceptor = |alpn| {
+            settings
+                .tls
+                .as_ref()
+                .map(|p| tls::acceptor(p, alpn))
+                .transpose()
+        };
+        let api = bind(
+            settings.control_bind,
+            acceptor(Alpn::Http1)?,
+            "EE_CONTROL_PORT",
+        )?;
+        let proxy = bind(
+            settings.proxy_bind,
+            acceptor(Alpn::Http2AndHttp1)?,
+            "EE_PROXY_PORT",
+        )?;
         let (api_addr, proxy_addr) = (api.address(), proxy.address());
         let auth = open_auth(&settings, &store, &options).await?;
         let tasks = Tasks::default();
@@ -103,7 +117,11 @@ impl Server {
         tasks.spawn("api_listener", http::serve(api, router, tasks.clone()));
         tasks.spawn("proxy_listener", proxy::run_listener(state.clone(), proxy));
         tracing::info!(event = "serving", api = %api_addr, proxy = %proxy_addr);
-        Ok(RunningServer { api_addr, proxy_addr, state })
+        Ok(RunningServer {
+            api_addr,
+            proxy_addr,
+            state,
+        })
     }
 }
 
@@ -117,7 +135,10 @@ impl RunningServer {
     pub async fn join(self) -> Result<(), Died> {
         let tasks = &self.state.tasks;
         tasks.stopping().cancelled().await;
-        tracing::info!(event = "draining", seconds = self.state.settings.drain.as_secs());
+        tracing::info!(
+            event = "draining",
+            seconds = self.state.settings.drain.as_secs()
+        );
         let drained = tokio::time::timeout(self.state.settings.drain, async {
             self.state.plane.drain().await;
             tasks.clients_finished().await;
@@ -126,7 +147,10 @@ impl RunningServer {
             tracing::warn!(event = "drain_cut_short");
         }
         tasks.closing().cancel();
-        if tokio::time::timeout(CLOSE_TIMEOUT, tasks.finished()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, tasks.finished())
+            .await
+            .is_err()
+        {
             tracing::warn!(event = "tasks_hang_at_shutdown");
         }
         // What was queued is committed and the lock is free before this returns.
@@ -187,7 +211,10 @@ async fn open_auth(
     store: &Store,
     options: &ServerOptions,
 ) -> Result<Auth, StartError> {
-    let stored = store.auth().await.context("reading credentials from the store")?;
+    let stored = store
+        .auth()
+        .await
+        .context("reading credentials from the store")?;
     let auth = Auth::new(settings, stored.admin_hash);
     if auth.is_configured(auth::Role::Admin) {
         return Ok(auth);
@@ -259,5 +286,7 @@ async fn attestor(
         collateral_dir: Some(settings.data_dir.join("collateral")),
         seed: crate::entropy::seed(),
     };
-    Attestor::open(parts).await.context("reading pins and collateral marks from the store")
+    Attestor::open(parts)
+        .await
+        .context("reading pins and collateral marks from the store")
 }

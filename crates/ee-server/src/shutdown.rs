@@ -2,33 +2,41 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::server::RunningServer;
+use crate::{server::RunningServer, tasks::Tasks};
 
-impl RunningServer {
-    /// Watches the signals of a service manager and of a terminal.
-    pub fn shutdown_on_signals(&self) {
-        let tasks = self.state.tasks.clone();
-        let listen = || -> std::io::Result<(Signal, Signal)> {
-            Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
-        };
-        match listen() {
-            Ok((terminate, interrupt)) => {
-                let watched = tasks.clone();
-                tasks.spawn_session("signals", async move {
-                    watch(terminate, interrupt, &watched).await;
-                });
+/// The signals of a service manager and of a terminal. Listen before the server starts: from then
+/// on a signal is kept, not lost and not deadly.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn watch(mut self, tasks: &Tasks) {
+        for token in [tasks.stopping(), tasks.closing()] {
+            tokio::select! {
+                _ = self.terminate.recv() => token.cancel(),
+                _ = self.interrupt.recv() => token.cancel(),
+                () = tasks.closing().cancelled() => return,
             }
-            Err(error) => tasks.die("signals", &error.to_string()),
         }
     }
 }
 
-async fn watch(mut terminate: Signal, mut interrupt: Signal, tasks: &crate::tasks::Tasks) {
-    for token in [tasks.stopping(), tasks.closing()] {
-        tokio::select! {
-            _ = terminate.recv() => token.cancel(),
-            _ = interrupt.recv() => token.cancel(),
-            () = tasks.closing().cancelled() => return,
-        }
+impl RunningServer {
+    /// Shuts down when a signal comes.
+    pub fn shutdown_on(&self, signals: Signals) {
+        let tasks = self.state.tasks.clone();
+        self.state
+            .tasks
+            .spawn_session("signals", async move { signals.watch(&tasks).await });
     }
 }

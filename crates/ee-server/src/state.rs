@@ -2,15 +2,18 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use ee_control::{
-    attestation::Attestor, plane::PlaneHandle, ports::Clock, resolve::Endpoints,
-};
+use ee_control::{attestation::Attestor, plane::PlaneHandle, ports::Clock, resolve::Endpoints};
 use ee_core::policy::LivePolicy;
 use ee_protocol::{http::health::TrustRootReport, time::Timestamp};
 use ee_store::Store;
 use ee_tunnel::keys::TunnelKey;
 
-use crate::{auth::Auth, config::Settings, tasks::Tasks, tunnel::{Link, Tunnels}};
+use crate::{
+    auth::Auth,
+    config::Settings,
+    tasks::Tasks,
+    tunnel::{Link, Tunnels},
+};
 
 /// Handle to the server's parts; clones are cheap.
 #[derive(Clone)]

@@ -31,7 +31,9 @@ impl Clock for FixedClock {
 }
 
 fn authority(url: &str) -> String {
-    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
+    url.trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 fn source(github: &FakeGithub) -> GithubSource {
@@ -72,7 +74,11 @@ async fn found(github: &FakeGithub) -> ReleaseAsset {
 }
 
 fn seen(github: &FakeGithub, host: GithubHost) -> Vec<Seen> {
-    github.requests().into_iter().filter(|seen| seen.host == host).collect()
+    github
+        .requests()
+        .into_iter()
+        .filter(|seen| seen.host == host)
+        .collect()
 }
 
 #[tokio::test]
@@ -84,7 +90,10 @@ async fn an_asset_is_fetched_through_its_api_url() {
     assert_eq!(asset.provenance, Provenance::Release);
     let requests = seen(&github, GithubHost::Api);
     assert_eq!(requests[0].path, "/repos/org/repo/releases/tags/v0.1.3");
-    assert_eq!(requests[1].accept.as_deref(), Some("application/octet-stream"));
+    assert_eq!(
+        requests[1].accept.as_deref(),
+        Some("application/octet-stream")
+    );
 }
 
 #[tokio::test]
@@ -94,17 +103,28 @@ async fn token_stays_on_the_api_host() {
     found(&github).await;
     let api = seen(&github, GithubHost::Api);
     let wanted = format!("Bearer {TOKEN}");
-    assert!(api.len() >= 2 && api.iter().all(|s| s.authorization.as_ref() == Some(&wanted)));
+    assert!(
+        api.len() >= 2
+            && api
+                .iter()
+                .all(|s| s.authorization.as_ref() == Some(&wanted))
+    );
     let assets = seen(&github, GithubHost::Assets);
     assert!(!assets.is_empty(), "the redirect was followed");
-    assert!(assets.iter().all(|seen| seen.authorization.is_none()), "{assets:?}");
+    assert!(
+        assets.iter().all(|seen| seen.authorization.is_none()),
+        "{assets:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_redirect_to_another_host_is_not_followed() {
     let github = published(|_| {}).await;
     let stranger = FakeGithub::start().await.expect("loopback");
-    github.set_mode(GithubMode::RedirectAssetsTo(format!("{}/x", stranger.api_url())));
+    github.set_mode(GithubMode::RedirectAssetsTo(format!(
+        "{}/x",
+        stranger.api_url()
+    )));
     let error = fetch(&github).await.expect_err("refused");
     assert!(error.to_string().contains("is not followed"), "{error}");
     assert!(stranger.requests().is_empty());
@@ -114,13 +134,19 @@ async fn a_redirect_to_another_host_is_not_followed() {
 async fn a_renamed_repository_is_not_followed() {
     let github = published(|_| {}).await;
     github.set_mode(GithubMode::Moved);
-    assert!(matches!(fetch(&github).await, Err(ReleaseError::RepoMoved { .. })));
+    assert!(matches!(
+        fetch(&github).await,
+        Err(ReleaseError::RepoMoved { .. })
+    ));
 }
 
 #[tokio::test]
 async fn the_published_digest_must_match() {
     let github = published(|release| release.digest = DigestMode::Wrong).await;
-    assert!(matches!(fetch(&github).await, Err(ReleaseError::DigestMismatch { .. })));
+    assert!(matches!(
+        fetch(&github).await,
+        Err(ReleaseError::DigestMismatch { .. })
+    ));
     let github = published(|release| release.digest = DigestMode::Missing).await;
     assert_eq!(found(&github).await.digest_source, DigestSource::Computed);
 }
@@ -129,8 +155,15 @@ async fn the_published_digest_must_match() {
 async fn oversize_is_refused_by_declaration_and_while_reading() {
     let big = vec![b' '; LIMIT + 1];
     let declared = published(|release| release.content.clone_from(&big)).await;
-    assert!(matches!(fetch(&declared).await, Err(ReleaseError::Oversize { .. })));
-    assert_eq!(declared.requests().len(), 1, "the asset itself is not asked for");
+    assert!(matches!(
+        fetch(&declared).await,
+        Err(ReleaseError::Oversize { .. })
+    ));
+    assert_eq!(
+        declared.requests().len(),
+        1,
+        "the asset itself is not asked for"
+    );
     for sized in [true, false] {
         let lying = published(|release| {
             release.content.clone_from(&big);
@@ -138,7 +171,10 @@ async fn oversize_is_refused_by_declaration_and_while_reading() {
             release.sized = sized;
         })
         .await;
-        assert!(matches!(fetch(&lying).await, Err(ReleaseError::Oversize { .. })), "{sized}");
+        assert!(
+            matches!(fetch(&lying).await, Err(ReleaseError::Oversize { .. })),
+            "{sized}"
+        );
     }
 }
 
@@ -167,15 +203,24 @@ async fn missing_release_and_missing_asset_are_told_apart() {
 async fn outages_and_spent_quotas_are_nobodys_fault() {
     let github = published(|_| {}).await;
     github.set_mode(GithubMode::ServerError(502));
-    assert!(matches!(fetch(&github).await, Err(ReleaseError::Outage { .. })));
+    assert!(matches!(
+        fetch(&github).await,
+        Err(ReleaseError::Outage { .. })
+    ));
     let reset = u64::try_from(NOW_S).expect("positive") + 90;
     github.set_mode(GithubMode::RateLimited { reset });
     let until = Timestamp::from_unix_seconds(NOW_S + 90);
-    assert_eq!(fetch(&github).await.expect_err("limited"), ReleaseError::RateLimited { until });
+    assert_eq!(
+        fetch(&github).await.expect_err("limited"),
+        ReleaseError::RateLimited { until }
+    );
 }
 
 #[tokio::test]
 async fn an_immutable_release_counts_for_more() {
     let github = published(|release| release.immutable = true).await;
-    assert_eq!(found(&github).await.provenance, Provenance::ReleaseImmutable);
+    assert_eq!(
+        found(&github).await.provenance,
+        Provenance::ReleaseImmutable
+    );
 }

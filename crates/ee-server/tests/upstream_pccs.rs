@@ -8,7 +8,9 @@ const NOW_S: u64 = 1_800_000_000;
 
 async fn mock() -> (MockPcs, SimPlatform, PccsSource) {
     let platform = SimPlatform::new(DEFAULT_SEED, SimOptions::default());
-    let pcs = MockPcs::start(platform.clone(), || NOW_S).await.expect("loopback");
+    let pcs = MockPcs::start(platform.clone(), || NOW_S)
+        .await
+        .expect("loopback");
     let source = PccsSource::new(client().expect("client"), &[pcs.url()]);
     (pcs, platform, source)
 }
@@ -17,9 +19,13 @@ async fn mock() -> (MockPcs, SimPlatform, PccsSource) {
 async fn every_item_is_found_with_its_chain() {
     let (pcs, platform, source) = mock().await;
     let keys = [
-        CollateralKey::TcbInfo { fmspc: platform.fmspc() },
+        CollateralKey::TcbInfo {
+            fmspc: platform.fmspc(),
+        },
         CollateralKey::QeIdentity,
-        CollateralKey::PckCrl { ca: PckCa::Platform },
+        CollateralKey::PckCrl {
+            ca: PckCa::Platform,
+        },
         CollateralKey::RootCrl,
     ];
     for key in keys {
@@ -27,7 +33,11 @@ async fn every_item_is_found_with_its_chain() {
         assert!(!item.body.is_empty(), "{key}");
         let chain = item.issuer_chain_pem.unwrap_or_default();
         let wants_chain = key != CollateralKey::RootCrl;
-        assert_eq!(chain.contains("-----BEGIN CERTIFICATE-----"), wants_chain, "{key}");
+        assert_eq!(
+            chain.contains("-----BEGIN CERTIFICATE-----"),
+            wants_chain,
+            "{key}"
+        );
     }
     assert_eq!(pcs.requests().len(), 4);
 }
@@ -44,10 +54,22 @@ async fn a_broken_endpoint_is_an_outage() {
     let (pcs, _, source) = mock().await;
     pcs.set_mode(PcsMode::Outage);
     let answer = source.fetch(0, &CollateralKey::QeIdentity).await;
-    assert!(matches!(answer, Err(CollateralError::Outage { .. })), "{answer:?}");
-    let nobody = PccsSource::new(client().expect("client"), &["http://127.0.0.1:1".to_owned()]);
+    assert!(
+        matches!(answer, Err(CollateralError::Outage { .. })),
+        "{answer:?}"
+    );
+    let nobody = PccsSource::new(
+        client().expect("client"),
+        &["http://127.0.0.1:1".to_owned()],
+    );
     let answer = nobody.fetch(0, &CollateralKey::QeIdentity).await;
-    assert!(matches!(answer, Err(CollateralError::Outage { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CollateralError::Outage { .. })),
+        "{answer:?}"
+    );
     let answer = nobody.fetch(7, &CollateralKey::QeIdentity).await;
-    assert!(matches!(answer, Err(CollateralError::Outage { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CollateralError::Outage { .. })),
+        "{answer:?}"
+    );
 }

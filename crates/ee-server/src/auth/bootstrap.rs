@@ -3,7 +3,11 @@
 //! Made at a start without any admin credential, valid for 24 hours and once, good only for
 //! `POST /v1/auth/bootstrap`. It goes to the terminal, or to a file that its owner alone may read.
 
-use std::{io::IsTerminal, path::Path, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context;
 use ee_protocol::time::Timestamp;
@@ -27,7 +31,10 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// A token made now.
     pub fn new(digest: Digest, now: Timestamp) -> Self {
-        Self { digest, until: now.after(LIFE) }
+        Self {
+            digest,
+            until: now.after(LIFE),
+        }
     }
 
     /// Whether it may still be spent.
@@ -55,8 +62,10 @@ pub fn announce(
 ) -> anyhow::Result<()> {
     let next = format!("curl -X POST -H 'Authorization: Bearer …' {public_url}/v1/auth/bootstrap");
     if to == Announce::Terminal && std::io::stderr().is_terminal() {
-        eprintln!("bootstrap token, good once within 24 h: {token}\n  {next}");
-        return Ok(());
+        let line = format!("bootstrap token, good once within 24 h: {token}\n  {next}\n");
+        return std::io::stderr()
+            .write_all(line.as_bytes())
+            .context("writing to the terminal");
     }
     let path = data_dir.join(BOOTSTRAP_FILE);
     write_private(&path, format!("{token}\n").as_bytes())

@@ -71,7 +71,10 @@ impl FailureLimiter {
         if self.records.len() < ADDRESSES_MAX || self.records.contains_key(&address) {
             return;
         }
-        let oldest = self.records.iter().min_by_key(|(_, record)| record.window_began);
+        let oldest = self
+            .records
+            .iter()
+            .min_by_key(|(_, record)| record.window_began);
         if let Some(oldest) = oldest.map(|(address, _)| *address) {
             self.records.remove(&oldest);
         }

@@ -20,12 +20,12 @@ use ee_protocol::{
 use ee_store::Store;
 use http::{HeaderMap, HeaderValue, header};
 
+use self::{bootstrap::Bootstrap, failures::FailureLimiter, token::digest_of};
 pub use self::{
     bootstrap::{Announce, BOOTSTRAP_FILE, announce},
     roles::{Role, Scope},
     token::Digest,
 };
-use self::{bootstrap::Bootstrap, failures::FailureLimiter, token::digest_of};
 use crate::{config::Settings, http::ApiError};
 
 /// Proof that a presented token matched, and what it may do.
@@ -79,7 +79,10 @@ impl Auth {
 
     /// Whether anyone can act as `role`.
     pub fn is_configured(&self, role: Role) -> bool {
-        let in_environment = self.environment.iter().any(|(configured, _)| *configured == role);
+        let in_environment = self
+            .environment
+            .iter()
+            .any(|(configured, _)| *configured == role);
         in_environment || (role == Role::Admin && self.stored_admin.load().is_some())
     }
 
@@ -104,17 +107,19 @@ impl Auth {
         let home = scope.home();
         if !self.is_configured(home) {
             let detail = format!("no token of the role {home} is configured");
-            return Err(Problem::new(ProblemCode::RoleNotConfigured).detail(detail).into());
+            return Err(Problem::new(ProblemCode::RoleNotConfigured)
+                .detail(detail)
+                .into());
         }
         match (presented, role) {
             (_, Some(role)) => {
                 let detail = format!("the role {role} lacks the scope {scope}");
-                Err(Problem::new(ProblemCode::ScopeMissing).detail(detail).into())
+                Err(Problem::new(ProblemCode::ScopeMissing)
+                    .detail(detail)
+                    .into())
             }
             (Presented::Nothing, None) => Err(ProblemCode::TokenMissing.into()),
-            (Presented::Malformed | Presented::Token(_), None) => {
-                Err(self.failed(client, now))
-            }
+            (Presented::Malformed | Presented::Token(_), None) => Err(self.failed(client, now)),
         }
     }
 
@@ -135,7 +140,10 @@ impl Auth {
 
     /// Counts a wrong token: 401 `token_invalid`, or 429 once there were too many.
     fn failed(&self, client: IpAddr, now: Timestamp) -> ApiError {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(wait) = failures.failed(client, now) else {
             return ProblemCode::TokenInvalid.into();
         };
@@ -153,7 +161,10 @@ impl Auth {
         store: &Store,
         now: Timestamp,
     ) -> Result<String, ApiError> {
-        let live = self.bootstrap.load_full().filter(|bootstrap| bootstrap.is_live(now));
+        let live = self
+            .bootstrap
+            .load_full()
+            .filter(|bootstrap| bootstrap.is_live(now));
         let Some(live) = live else {
             return Err(ProblemCode::BootstrapClosed.into());
         };
@@ -176,7 +187,8 @@ impl Auth {
                 return Err(ProblemCode::StoreUnavailable.into());
             }
         }
-        self.stored_admin.store(Some(std::sync::Arc::new(admin_digest)));
+        self.stored_admin
+            .store(Some(std::sync::Arc::new(admin_digest)));
         self.bootstrap.store(None);
         Ok(admin)
     }
@@ -193,7 +205,9 @@ impl Auth {
 
 fn presented(headers: &HeaderMap) -> Presented<'_> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Presented::Nothing };
+    let Some(value) = values.next() else {
+        return Presented::Nothing;
+    };
     if values.next().is_some() {
         return Presented::Malformed;
     }
@@ -251,7 +265,10 @@ mod tests {
         let open = auth(&[("EE_ADMIN_TOKEN", ADMIN)]);
         assert_eq!(answer_from(&open, None, "127.0.0.1"), "token_missing");
         assert_eq!(answer_from(&open, None, "::1"), "token_missing");
-        assert_eq!(answer_from(&auth(&[]), None, "127.0.0.1"), "role_not_configured");
+        assert_eq!(
+            answer_from(&auth(&[]), None, "127.0.0.1"),
+            "role_not_configured"
+        );
     }
 
     #[test]
@@ -261,18 +278,32 @@ mod tests {
         assert_eq!(answer(&both, None), "token_missing");
         assert_eq!(answer(&both, Some("Bearer wrong")), "token_invalid");
         assert_eq!(answer(&both, Some("Basic eDp5")), "token_invalid");
-        assert_eq!(answer(&both, Some(&format!("Bearer {UPTIME}"))), "scope_missing");
+        assert_eq!(
+            answer(&both, Some(&format!("Bearer {UPTIME}"))),
+            "scope_missing"
+        );
         let uptime_only = auth(&[("EE_UPTIME_TOKEN", UPTIME)]);
-        assert_eq!(answer(&uptime_only, Some(&format!("Bearer {UPTIME}"))), "role_not_configured");
+        assert_eq!(
+            answer(&uptime_only, Some(&format!("Bearer {UPTIME}"))),
+            "role_not_configured"
+        );
     }
 
     #[test]
     fn bad_tokens_are_rate_limited_but_a_right_one_passes() {
         let auth = auth(&[("EE_ADMIN_TOKEN", ADMIN)]);
-        let codes: Vec<String> = (0..12).map(|_| answer(&auth, Some("Bearer wrong"))).collect();
-        assert!(codes[..10].iter().all(|code| code == "token_invalid"), "{codes:?}");
+        let codes: Vec<String> = (0..12)
+            .map(|_| answer(&auth, Some("Bearer wrong")))
+            .collect();
+        assert!(
+            codes[..10].iter().all(|code| code == "token_invalid"),
+            "{codes:?}"
+        );
         assert_eq!(codes[11], "rate_limited");
         assert_eq!(answer(&auth, Some(&format!("Bearer {ADMIN}"))), "admin");
-        assert_eq!(answer_from(&auth, Some("Bearer wrong"), "203.0.113.2"), "token_invalid");
+        assert_eq!(
+            answer_from(&auth, Some("Bearer wrong"), "203.0.113.2"),
+            "token_invalid"
+        );
     }
 }

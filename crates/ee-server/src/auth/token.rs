@@ -22,7 +22,11 @@ pub fn generate(kind: &str) -> String {
     let (mut id, mut secret) = ([0_u8; ID_BYTES], [0_u8; 32]);
     crate::entropy::fill(&mut id);
     crate::entropy::fill(&mut secret);
-    let body = format!("ee_{kind}_{}_{}", hex::encode(id), URL_SAFE_NO_PAD.encode(secret));
+    let body = format!(
+        "ee_{kind}_{}_{}",
+        hex::encode(id),
+        URL_SAFE_NO_PAD.encode(secret)
+    );
     let checksum = checksum(body.as_bytes());
     format!("{body}{checksum}")
 }
@@ -75,7 +79,10 @@ mod tests {
         // The CRC-32 check value of "123456789" is 0xcbf43926 = 3421780262.
         let mut value = 0_usize;
         for digit in checksum(b"123456789").bytes() {
-            let place = BASE62.iter().position(|known| *known == digit).expect("a digit");
+            let place = BASE62
+                .iter()
+                .position(|known| *known == digit)
+                .expect("a digit");
             value = value * BASE62.len() + place;
         }
         assert_eq!(value, 0xcbf4_3926);

@@ -13,8 +13,7 @@ mod types;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ee_protocol::settings::{
-    Problem, Reader, Secret, SecretRule, Sources, boolean, comma_list, integer, present,
-    seconds,
+    Problem, Reader, Secret, SecretRule, Sources, boolean, comma_list, integer, present, seconds,
 };
 
 use ee_agent::settings::TABLE as AGENT_TABLE;

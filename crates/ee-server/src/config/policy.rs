@@ -23,15 +23,36 @@ const DAYS_MAX: u64 = 36_500;
 const KEYS: [(&str, &str); 13] = [
     ("statuses", "TCB statuses admitted"),
     ("flagged_statuses", "TCB statuses admitted and flagged"),
-    ("out_of_date_grace_days", "days an out-of-date platform stays admitted after we first saw it"),
-    ("tcb_age_max_days", "no grace helps a TCB level older than this"),
-    ("evaluation_lag_max", "how far the evaluation number may lie behind the newest, or `any`"),
+    (
+        "out_of_date_grace_days",
+        "days an out-of-date platform stays admitted after we first saw it",
+    ),
+    (
+        "tcb_age_max_days",
+        "no grace helps a TCB level older than this",
+    ),
+    (
+        "evaluation_lag_max",
+        "how far the evaluation number may lie behind the newest, or `any`",
+    ),
     ("denied_advisories", "advisories that are refused"),
-    ("td_attributes", "TD attributes that need no pin, 16 hexadecimal digits"),
+    (
+        "td_attributes",
+        "TD attributes that need no pin, 16 hexadecimal digits",
+    ),
     ("allow_debug", "admit debuggable TDs (sandbox-1 only)"),
-    ("mr_seam_denied", "TDX modules refused, each 96 hexadecimal digits"),
-    ("binding", "weakest binding admitted: `channel`, `nonce` or `none`"),
-    ("provenance", "weakest provenance of allowlists: `release` or `release-immutable`"),
+    (
+        "mr_seam_denied",
+        "TDX modules refused, each 96 hexadecimal digits",
+    ),
+    (
+        "binding",
+        "weakest binding admitted: `channel`, `nonce` or `none`",
+    ),
+    (
+        "provenance",
+        "weakest provenance of allowlists: `release` or `release-immutable`",
+    ),
     ("sealed", "`required` or `optional`"),
     ("inner_tls", "`required` or `off` (sandbox-1 only)"),
 ];
@@ -52,7 +73,10 @@ struct Rules {
 
 impl Default for NetworkPolicies {
     fn default() -> Self {
-        Self { forge_1: Rules::of(Network::Forge1), sandbox_1: Rules::of(Network::Sandbox1) }
+        Self {
+            forge_1: Rules::of(Network::Forge1),
+            sandbox_1: Rules::of(Network::Sandbox1),
+        }
     }
 }
 
@@ -63,15 +87,26 @@ impl NetworkPolicies {
         let mut read = |network| {
             let empty = NetworkTable::new();
             let table = tables.tables.get(&network).unwrap_or(&empty);
-            let mut reader = TableReader { tables, network, table, problems: &mut problems };
+            let mut reader = TableReader {
+                tables,
+                network,
+                table,
+                problems: &mut problems,
+            };
             let mut rules = Rules::of(network);
             rules.change(&mut reader);
             rules.check(&mut reader);
             rules
         };
-        let policies =
-            Self { forge_1: read(Network::Forge1), sandbox_1: read(Network::Sandbox1) };
-        if problems.is_empty() { Ok(policies) } else { Err(problems) }
+        let policies = Self {
+            forge_1: read(Network::Forge1),
+            sandbox_1: read(Network::Sandbox1),
+        };
+        if problems.is_empty() {
+            Ok(policies)
+        } else {
+            Err(problems)
+        }
     }
 
     /// What the verifier goes by.
@@ -98,7 +133,11 @@ impl NetworkPolicies {
     /// Networks that are looser than their default: `/health` names them.
     pub fn loosened(&self) -> Vec<String> {
         let looser = |network: &Network| self.of(*network).is_looser_than(&Rules::of(*network));
-        Network::ALL.into_iter().filter(looser).map(|network| network.to_string()).collect()
+        Network::ALL
+            .into_iter()
+            .filter(looser)
+            .map(|network| network.to_string())
+            .collect()
     }
 
     fn of(&self, network: Network) -> &Rules {
@@ -111,27 +150,36 @@ impl NetworkPolicies {
 
 impl Rules {
     fn of(network: Network) -> Self {
-        Self { appraisal: NetworkPolicy::of(network), inner_tls: InnerTlsMode::Required }
+        Self {
+            appraisal: NetworkPolicy::of(network),
+            inner_tls: InnerTlsMode::Required,
+        }
     }
 
     fn change(&mut self, table: &mut TableReader<'_>) {
         table.check_keys();
         let policy = &mut self.appraisal;
         table.set("statuses", &mut policy.statuses, |text| set(text, status));
-        table.set("flagged_statuses", &mut policy.flagged_statuses, |text| set(text, status));
+        table.set("flagged_statuses", &mut policy.flagged_statuses, |text| {
+            set(text, status)
+        });
         if let Some(grace) = &mut policy.out_of_date_grace {
             table.set("out_of_date_grace_days", &mut grace.after_first_seen, days);
             table.set("tcb_age_max_days", &mut grace.tcb_age_max, days);
         }
         table.set("evaluation_lag_max", &mut policy.evaluation_lag_max, lag);
         let text = |text: &str| Ok(text.to_owned());
-        table.set("denied_advisories", &mut policy.denied_advisories, |list| set(list, text));
+        table.set("denied_advisories", &mut policy.denied_advisories, |list| {
+            set(list, text)
+        });
         table.set("td_attributes", &mut policy.td_attributes, |text| {
             hex_array::<8>(text).map(TdAttributes::from_bytes)
         });
         table.set("allow_debug", &mut policy.debug_tds, debug_tds);
         let register = |text: &str| hex_array::<48>(text);
-        table.set("mr_seam_denied", &mut policy.mr_seam_denied, |list| set(list, register));
+        table.set("mr_seam_denied", &mut policy.mr_seam_denied, |list| {
+            set(list, register)
+        });
         table.set("binding", &mut policy.binding_at_least, binding);
         table.set("provenance", &mut policy.provenance_at_least, provenance);
         table.set("sealed", &mut policy.sealed, sealed);
@@ -157,7 +205,11 @@ impl Rules {
     fn is_looser_than(&self, default: &Self) -> bool {
         let (ours, theirs) = (&self.appraisal, &default.appraisal);
         let admitted = |policy: &NetworkPolicy| -> BTreeSet<TcbStatus> {
-            policy.statuses.union(&policy.flagged_statuses).copied().collect()
+            policy
+                .statuses
+                .union(&policy.flagged_statuses)
+                .copied()
+                .collect()
         };
         let grace = |policy: &NetworkPolicy| {
             let grace = policy.out_of_date_grace.as_ref();
@@ -203,7 +255,9 @@ struct TableReader<'a> {
 impl TableReader<'_> {
     /// Replaces `place` if the table has the key and its value can be parsed.
     fn set<T>(&mut self, key: &str, place: &mut T, parse: impl Fn(&str) -> Result<T, String>) {
-        let Some(value) = self.table.get(key) else { return };
+        let Some(value) = self.table.get(key) else {
+            return;
+        };
         match parse(&value.text) {
             Ok(value) => *place = value,
             Err(message) => self.refuse(key, &message),
@@ -213,16 +267,22 @@ impl TableReader<'_> {
     fn refuse(&mut self, key: &str, message: &str) {
         let line = self.table.get(key).map_or(1, |value| value.line);
         let name = format!("networks.{}.{key}", self.network);
-        self.problems.push(self.tables.problem(&name, line, message));
+        self.problems
+            .push(self.tables.problem(&name, line, message));
     }
 
     fn check_keys(&mut self) {
         let known: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
-        for key in self.table.keys().filter(|key| !known.contains(&key.as_str())) {
+        for key in self
+            .table
+            .keys()
+            .filter(|key| !known.contains(&key.as_str()))
+        {
             let message = format!("unknown key; known are {}", known.join(", "));
             let line = self.table[key].line;
             let name = format!("networks.{}.{key}", self.network);
-            self.problems.push(self.tables.problem(&name, line, &message));
+            self.problems
+                .push(self.tables.problem(&name, line, &message));
         }
     }
 }
@@ -251,7 +311,9 @@ fn lag(text: &str) -> Result<Option<u32>, String> {
     if text == "any" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| format!("'{text}' is neither a number nor any"))
+    text.parse()
+        .map(Some)
+        .map_err(|_| format!("'{text}' is neither a number nor any"))
 }
 
 fn hex_array<const N: usize>(text: &str) -> Result<[u8; N], String> {
@@ -262,18 +324,30 @@ fn hex_array<const N: usize>(text: &str) -> Result<[u8; N], String> {
 }
 
 fn debug_tds(text: &str) -> Result<DebugTds, String> {
-    boolean(text).map(|allowed| if allowed { DebugTds::Allowed } else { DebugTds::Refused })
+    boolean(text).map(|allowed| {
+        if allowed {
+            DebugTds::Allowed
+        } else {
+            DebugTds::Refused
+        }
+    })
 }
 
 fn binding(text: &str) -> Result<BindingStrength, String> {
-    let all = [BindingStrength::None, BindingStrength::Nonce, BindingStrength::Channel];
+    let all = [
+        BindingStrength::None,
+        BindingStrength::Nonce,
+        BindingStrength::Channel,
+    ];
     let found = all.into_iter().find(|strength| strength.as_str() == text);
     found.ok_or_else(|| format!("'{text}' is not channel, nonce or none"))
 }
 
 fn provenance(text: &str) -> Result<Provenance, String> {
     let all = [Provenance::Release, Provenance::ReleaseImmutable];
-    let found = all.into_iter().find(|provenance| provenance.as_str() == text);
+    let found = all
+        .into_iter()
+        .find(|provenance| provenance.as_str() == text);
     found.ok_or_else(|| format!("'{text}' is not release or release-immutable"))
 }
 
@@ -335,8 +409,12 @@ mod tests {
         let text = "[networks.forge-1]\nstatus = 1\nbinding = \"strong\"\ninner_tls = \"off\"\n\
                     allow_debug = true\n[networks.forge-2]\n";
         let problems = policies(text).expect_err("refused");
-        assert!(problems[0].starts_with("networks.forge-2 (ee.toml:6)"), "{problems:?}");
-        let problems = policies(text.trim_end_matches("[networks.forge-2]\n")).expect_err("refused");
+        assert!(
+            problems[0].starts_with("networks.forge-2 (ee.toml:6)"),
+            "{problems:?}"
+        );
+        let problems =
+            policies(text.trim_end_matches("[networks.forge-2]\n")).expect_err("refused");
         let starts = [
             "networks.forge-1.status (ee.toml:2): unknown key",
             "networks.forge-1.binding (ee.toml:3)",
@@ -352,7 +430,10 @@ mod tests {
     #[test]
     fn sandbox_may_switch_the_inner_tls_off() {
         let policies = policies("[networks.sandbox-1]\ninner_tls = \"off\"\n").expect("valid");
-        assert_eq!(policies.rules(Network::Sandbox1).inner_tls, InnerTlsMode::Off);
+        assert_eq!(
+            policies.rules(Network::Sandbox1).inner_tls,
+            InnerTlsMode::Off
+        );
         assert_eq!(policies.loosened(), ["sandbox-1"]);
     }
 }

@@ -40,7 +40,16 @@ impl From<Problem> for ApiError {
         if problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }
-        Self { problem: Box::new(problem), headers }
+        Self {
+            problem: Box::new(problem),
+            headers,
+        }
+    }
+}
+
+impl From<Box<Problem>> for ApiError {
+    fn from(problem: Box<Problem>) -> Self {
+        Self::from(*problem)
     }
 }
 
@@ -71,9 +80,14 @@ pub fn finish(mut response: Response, request_id: &str) -> Response {
     };
     request_id.clone_into(&mut problem.request_id);
     let (mut parts, _) = response.into_parts();
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     let no_store = HeaderValue::from_static("no-store");
-    parts.headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    parts
+        .headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(no_store);
     Response::from_parts(parts, axum::body::Body::from(json_bytes(&problem)))
 }
 
@@ -85,7 +99,12 @@ pub fn problem_response(problem: Problem, request_id: &str) -> Response {
 /// JSON with a status.
 pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     let content_type = HeaderValue::from_static("application/json");
-    (status, [(header::CONTENT_TYPE, content_type)], json_bytes(body)).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, content_type)],
+        json_bytes(body),
+    )
+        .into_response()
 }
 
 fn json_bytes<T: Serialize>(body: &T) -> Bytes {

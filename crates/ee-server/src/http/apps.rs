@@ -36,7 +36,9 @@ pub async fn app_read(
 ) -> Result<Response, ApiError> {
     let app = known(app)?;
     let shown = apps::show(state.plane.routes(), &app, state.now(), &state.endpoints);
-    shown.map(|status| json(StatusCode::OK, &status)).ok_or_else(|| unknown(app.as_str()))
+    shown
+        .map(|status| json(StatusCode::OK, &status))
+        .ok_or_else(|| unknown(app.as_str()))
 }
 
 /// Why an app is or is not served, and the latest refused attempts to join it.
@@ -48,17 +50,23 @@ pub async fn app_explain(
 ) -> Result<Response, ApiError> {
     let app = known(app)?;
     let agent = query.agent.filter(|agent| !agent.is_empty());
-    let agent = agent.map(|agent| AgentId::parse(&agent)).transpose().map_err(|error| {
-        Problem::new(ProblemCode::InvalidField).detail(format!("agent: {error}"))
-    })?;
-    let explained =
-        explain::explain(state.plane.routes(), &app, agent.as_ref(), state.now());
-    explained.map(|answer| json(StatusCode::OK, &answer)).ok_or_else(|| unknown(app.as_str()))
+    let agent = agent
+        .map(|agent| AgentId::parse(&agent))
+        .transpose()
+        .map_err(|error| {
+            Problem::new(ProblemCode::InvalidField).detail(format!("agent: {error}"))
+        })?;
+    let explained = explain::explain(state.plane.routes(), &app, agent.as_ref(), state.now());
+    explained
+        .map(|answer| json(StatusCode::OK, &answer))
+        .ok_or_else(|| unknown(app.as_str()))
 }
 
 /// A name that is none belongs to no app, so both are the same answer.
 fn known(app: Result<Path<String>, PathRejection>) -> Result<AppName, ApiError> {
-    let Ok(Path(app)) = app else { return Err(unknown("")) };
+    let Ok(Path(app)) = app else {
+        return Err(unknown(""));
+    };
     AppName::parse(&app).map_err(|_| unknown(&app))
 }
 

@@ -6,10 +6,16 @@
 
 use axum::{
     Extension,
-    extract::{Path, Query, State, rejection::{PathRejection, QueryRejection}},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::{IntoResponse, Response},
 };
-use ee_control::{apps, resolve::{self, Authz}};
+use ee_control::{
+    apps,
+    resolve::{self, Authz},
+};
 use ee_protocol::{
     names::AppName,
     problem::{Problem, ProblemCode},
@@ -67,7 +73,10 @@ pub async fn domain_check(
     State(state): State<AppState>,
     query: Result<Query<DomainQuery>, QueryRejection>,
 ) -> Response {
-    let asked = query.ok().and_then(|Query(query)| query.domain).unwrap_or_default();
+    let asked = query
+        .ok()
+        .and_then(|Query(query)| query.domain)
+        .unwrap_or_default();
     if serves_domain(&state, &asked.to_ascii_lowercase()) {
         return json(StatusCode::OK, &json!({"allowed": true}));
     }
@@ -82,8 +91,12 @@ fn serves_domain(state: &AppState, asked: &str) -> bool {
         return true;
     }
     // Without a domain any first label would count, and with it any name on earth.
-    let Some(domain) = state.settings.app_domain.as_deref() else { return false };
-    let Ok(app) = host::app_of(asked, Some(domain)) else { return false };
+    let Some(domain) = state.settings.app_domain.as_deref() else {
+        return false;
+    };
+    let Ok(app) = host::app_of(asked, Some(domain)) else {
+        return false;
+    };
     asked.len() == app.as_str().len() + 1 + domain.len()
         && apps::show(state.plane.routes(), &app, state.now(), &state.endpoints).is_some()
 }
@@ -105,12 +118,25 @@ fn answer(state: &AppState, app: Option<&str>) -> Response {
 }
 
 fn refused(reason: &str) -> Authz {
-    Authz { allowed: false, reason: reason.to_owned(), ..Authz::default() }
+    Authz {
+        allowed: false,
+        reason: reason.to_owned(),
+        ..Authz::default()
+    }
 }
 
 /// The fields of every answer, their tag, and how long they hold.
 fn fields(authz: &Authz) -> HeaderMap {
-    let Authz { allowed: _, reason, app, node, network, sealed, binding, last_attest } = authz;
+    let Authz {
+        allowed: _,
+        reason,
+        app,
+        node,
+        network,
+        sealed,
+        binding,
+        last_attest,
+    } = authz;
     let rows: [(&'static str, &str); 7] = [
         ("x-ee-reason", reason),
         ("x-ee-app", app),

@@ -11,17 +11,18 @@ pub const JSON_MAX_BYTES: usize = 64 * 1024;
 pub const JSON_MAX_DEPTH: usize = 32;
 
 /// Reads a body of at most `limit_bytes`, else 413 `body_too_large`.
-pub async fn bounded(body: Body, limit_bytes: usize) -> Result<Bytes, Problem> {
+pub async fn bounded(body: Body, limit_bytes: usize) -> Result<Bytes, Box<Problem>> {
     let mut body = body;
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            Problem::new(ProblemCode::InvalidRequest).detail("the body broke off")
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let frame =
+            frame.map_err(|_| refused(ProblemCode::InvalidRequest, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if read.len() + data.len() > limit_bytes {
             let detail = format!("this route takes at most {limit_bytes} bytes");
-            return Err(Problem::new(ProblemCode::BodyTooLarge).detail(detail));
+            return Err(refused(ProblemCode::BodyTooLarge, &detail));
         }
         read.extend_from_slice(&data);
     }
@@ -29,13 +30,17 @@ pub async fn bounded(body: Body, limit_bytes: usize) -> Result<Bytes, Problem> {
 }
 
 /// Parses JSON of any shape, at most [`JSON_MAX_DEPTH`] levels deep.
-pub fn json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
+pub fn json(bytes: &[u8]) -> Result<serde_json::Value, Box<Problem>> {
     if depth(bytes) > JSON_MAX_DEPTH {
         let detail = format!("nested more than {JSON_MAX_DEPTH} levels deep");
-        return Err(Problem::new(ProblemCode::InvalidJson).detail(detail));
+        return Err(refused(ProblemCode::InvalidJson, &detail));
     }
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(ProblemCode::InvalidJson).detail(error.to_string()))
+    let parsed = serde_json::from_slice(bytes);
+    parsed.map_err(|error| refused(ProblemCode::InvalidJson, &error.to_string()))
+}
+
+fn refused(code: ProblemCode, detail: &str) -> Box<Problem> {
+    Box::new(Problem::new(code).detail(detail))
 }
 
 /// Deepest nesting of arrays and objects, brackets inside text not counted. Text that is not JSON
@@ -63,7 +68,7 @@ fn depth(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn code(result: Result<serde_json::Value, Problem>) -> String {
+    fn code(result: Result<serde_json::Value, Box<Problem>>) -> String {
         result.map_or_else(|problem| problem.code, |_| "ok".to_owned())
     }
 

@@ -21,11 +21,19 @@ pub async fn bootstrap_spend(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let now = state.now();
-    let token = state.auth.spend_bootstrap(&headers, client.0, &state.store, now).await?;
+    let token = state
+        .auth
+        .spend_bootstrap(&headers, client.0, &state.store, now)
+        .await?;
     // A leftover file is harmless: its token is spent.
     let _ = std::fs::remove_file(state.settings.data_dir.join(BOOTSTRAP_FILE));
     tracing::info!(event = "bootstrap_token_spent");
-    let mut answer = json(StatusCode::CREATED, &json!({"token": token, "role": "admin"}));
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut answer = json(
+        StatusCode::CREATED,
+        &json!({"token": token, "role": "admin"}),
+    );
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(answer.into_response())
 }

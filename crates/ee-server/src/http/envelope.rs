@@ -1,6 +1,9 @@
 //! What surrounds every route: request id, client address, log line, panics, security headers.
 
-use std::{net::{IpAddr, SocketAddr}, panic::AssertUnwindSafe};
+use std::{
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+};
 
 use axum::{
     extract::{Request, State},
@@ -42,7 +45,9 @@ pub struct RequestId(pub String);
 
 /// Reads the id that a client or proxy sent, or makes one.
 pub fn request_id(headers: &http::HeaderMap) -> String {
-    let sent = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let sent = headers
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
     let usable = |id: &&str| {
         (1..=REQUEST_ID_MAX_CHARS).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
     };
@@ -69,7 +74,9 @@ pub async fn wrap(
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     let (status, micros) = (response.status().as_u16(), watch.elapsed().as_micros());
     tracing::debug!(event = "http_request", request_id = %id, %method, path, status, micros);
     response
@@ -77,9 +84,17 @@ pub async fn wrap(
 
 fn identify(trusted: &TrustedProxies, request: &mut Request, id: &str) {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    let peer = request.extensions().get::<PeerAddr>().map_or(unknown, |peer| peer.0).ip();
+    let peer = request
+        .extensions()
+        .get::<PeerAddr>()
+        .map_or(unknown, |peer| peer.0)
+        .ip();
     let client = trusted.client_ip(peer, request.headers());
-    let kind = if trusted.contains(peer) { Peer::TrustedProxy } else { Peer::Stranger };
+    let kind = if trusted.contains(peer) {
+        Peer::TrustedProxy
+    } else {
+        Peer::Stranger
+    };
     let extensions = request.extensions_mut();
     extensions.insert(ClientIp(client));
     extensions.insert(kind);
@@ -98,7 +113,10 @@ mod tests {
 
     fn id_for(sent: &str) -> String {
         let mut headers = http::HeaderMap::new();
-        headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(sent.as_bytes()).expect("value"));
+        headers.insert(
+            X_REQUEST_ID,
+            HeaderValue::from_bytes(sent.as_bytes()).expect("value"),
+        );
         request_id(&headers)
     }
 

@@ -12,7 +12,11 @@ pub async fn error_read(Path(code): Path<String>) -> Result<impl IntoResponse, A
         let detail = "no problem has this code".to_owned();
         return Err(Problem::new(ProblemCode::NotFound).detail(detail).into());
     };
-    let page =
-        format!("{code} ({})\n\n{}.\n\nNext: {}.\n", code.status(), code.title(), code.hint());
+    let page = format!(
+        "{code} ({})\n\n{}.\n\nNext: {}.\n",
+        code.status(),
+        code.title(),
+        code.hint()
+    );
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], page))
 }

@@ -51,9 +51,14 @@ pub async fn ready_read(State(state): State<AppState>) -> Result<Response, ApiEr
 
 /// `GET /v1/version`.
 pub async fn version_read() -> Response {
-    json(StatusCode::OK, &json!({"name": "easyenclave-server", "version": VERSION}))
+    json(
+        StatusCode::OK,
+        &json!({"name": "easyenclave-server", "version": VERSION}),
+    )
 }
 
 fn store_down(detail: &str) -> ApiError {
-    Problem::new(ProblemCode::StoreUnavailable).detail(detail).into()
+    Problem::new(ProblemCode::StoreUnavailable)
+        .detail(detail)
+        .into()
 }

@@ -22,8 +22,12 @@ pub fn app_of(host: &str, app_domain: Option<&str>) -> Result<AppName, HostError
     let label = match app_domain {
         None => name.split('.').next().unwrap_or_default(),
         Some(domain) => {
-            let below = name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.'));
-            below.filter(|label| !label.contains('.')).ok_or(HostError::Unknown)?
+            let below = name
+                .strip_suffix(domain)
+                .and_then(|rest| rest.strip_suffix('.'));
+            below
+                .filter(|label| !label.contains('.'))
+                .ok_or(HostError::Unknown)?
         }
     };
     AppName::parse(label).map_err(|_| HostError::MissingApp)
@@ -52,7 +56,14 @@ mod tests {
         assert_eq!(named("hello.localhost:9090", None), Ok("hello".into()));
         assert_eq!(named("HELLO.Example.com", None), Ok("hello".into()));
         assert_eq!(named("hello", None), Ok("hello".into()));
-        for bad in ["", "127.0.0.1:9090", "[::1]:9090", "::1", "_x.example.com", ":80"] {
+        for bad in [
+            "",
+            "127.0.0.1:9090",
+            "[::1]:9090",
+            "::1",
+            "_x.example.com",
+            ":80",
+        ] {
             assert_eq!(named(bad, None), Err(HostError::MissingApp), "{bad}");
         }
     }
@@ -60,9 +71,17 @@ mod tests {
     #[test]
     fn under_a_domain_only_direct_children_count() {
         let domain = Some("app.example.com");
-        assert_eq!(named("hello.app.example.com:443", domain), Ok("hello".into()));
-        for bad in ["hello.example.com", "a.hello.app.example.com", "app.example.com",
-            "helloapp.example.com", "hello.app.example.com.evil.net"] {
+        assert_eq!(
+            named("hello.app.example.com:443", domain),
+            Ok("hello".into())
+        );
+        for bad in [
+            "hello.example.com",
+            "a.hello.app.example.com",
+            "app.example.com",
+            "helloapp.example.com",
+            "hello.app.example.com.evil.net",
+        ] {
             assert_eq!(named(bad, domain), Err(HostError::Unknown), "{bad}");
         }
     }

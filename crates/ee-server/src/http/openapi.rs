@@ -68,18 +68,25 @@ fn operation(route: &Route) -> Value {
 
 /// `get_v1_apps_app_explain`: stable, unique, and readable in generated clients.
 fn operation_id(route: &Route) -> String {
-    let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
+    let words = route
+        .path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|w| !w.is_empty());
     let words: Vec<&str> = words.collect();
-    format!("{}_{}", route.method.as_str().to_ascii_lowercase(), words.join("_"))
+    format!(
+        "{}_{}",
+        route.method.as_str().to_ascii_lowercase(),
+        words.join("_")
+    )
 }
 
 fn parameters(path: &str) -> Vec<Value> {
     let named = path.split('/').filter_map(|segment| {
-        segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'))
+        segment
+            .strip_prefix('{')
+            .and_then(|name| name.strip_suffix('}'))
     });
-    let in_path = |name: &str| {
-        json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
-    };
+    let in_path = |name: &str| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
     let query = match path {
         "/v1/apps/{app}/explain" => Some("agent"),
         "/v1/tls-check" => Some("domain"),
@@ -123,7 +130,7 @@ mod tests {
     fn the_committed_description_is_current() {
         let committed = include_str!("../../openapi.json");
         let current = format!("{:#}\n", document());
-let drifted = "run: easyenclave-server openapi > crates/ee-server/openapi.json";
+        let drifted = "run: easyenclave-server openapi > crates/ee-server/openapi.json";
         assert!(committed == current, "{drifted}");
     }
 

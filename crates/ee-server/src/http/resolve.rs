@@ -20,11 +20,14 @@ pub async fn app_resolve(
 ) -> Response {
     let name = app.ok().and_then(|Path(app)| AppName::parse(&app).ok());
     let Some(name) = name else {
-        return json(StatusCode::NOT_FOUND, &json!({"allowed": false, "reason": "unknown_app"}));
+        return json(
+            StatusCode::NOT_FOUND,
+            &json!({"allowed": false, "reason": "unknown_app"}),
+        );
     };
     let routes = state.plane.routes();
     let resolution = resolve::resolve(routes, &name, state.now(), &state.endpoints);
-    let status = StatusCode::from_u16(resolution.http_status)
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        StatusCode::from_u16(resolution.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json(status, &resolution.body)
 }

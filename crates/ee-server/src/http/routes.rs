@@ -10,7 +10,9 @@ use axum::{
 use ee_protocol::problem::{Problem, ProblemCode};
 use http::Method;
 
-use super::{answer::ApiError, apps, authz, bootstrap, envelope, errors, health, openapi, proxy, resolve};
+use super::{
+    answer::ApiError, apps, authz, bootstrap, envelope, errors, health, openapi, proxy, resolve,
+};
 use crate::{auth::Scope, config::ProxyApi, http::ClientIp, state::AppState};
 
 /// Who may call a route.
@@ -42,38 +44,72 @@ pub struct Route {
 type Handler = fn() -> MethodRouter<AppState>;
 
 const fn public(path: &'static str, summary: &'static str, handler: Handler) -> Route {
-    Route { method: Method::GET, path, access: Access::Public, summary, handler }
+    Route {
+        method: Method::GET,
+        path,
+        access: Access::Public,
+        summary,
+        handler,
+    }
 }
 
 const fn reading(path: &'static str, summary: &'static str, handler: Handler) -> Route {
     let access = Access::Scope(Scope::AppsRead);
-    Route { method: Method::GET, path, access, summary, handler }
+    Route {
+        method: Method::GET,
+        path,
+        access,
+        summary,
+        handler,
+    }
 }
 
 /// The routes.
 pub const ROUTES: &[Route] = &[
     public("/health", "Service health", || get(health::health_read)),
     public("/livez", "The process runs", || get(health::live_read)),
-    public("/readyz", "The process takes requests", || get(health::ready_read)),
-    public("/openapi.json", "This description", || get(openapi::openapi_read)),
-    public("/errors/{code}", "What a problem's code means", || get(errors::error_read)),
-    public("/v1/version", "Name and version", || get(health::version_read)),
-    public("/v1/tunnel", "WebSocket for agents", || get(crate::tunnel::tunnel_open)),
-    public("/v1/resolve/{app}", "May traffic go to this app, and where to", || {
-        get(resolve::app_resolve)
+    public("/readyz", "The process takes requests", || {
+        get(health::ready_read)
     }),
-    public("/v1/authz", "Forward-auth for reverse proxies, app by X-Forwarded-Host", || {
-        get(authz::host_authorize)
+    public("/openapi.json", "This description", || {
+        get(openapi::openapi_read)
     }),
-    public("/v1/authz/{app}", "Forward-auth for reverse proxies", || get(authz::app_authorize)),
-    public("/v1/tls-check", "Whether a certificate may be issued for a domain", || {
-        get(authz::domain_check)
+    public("/errors/{code}", "What a problem's code means", || {
+        get(errors::error_read)
     }),
+    public("/v1/version", "Name and version", || {
+        get(health::version_read)
+    }),
+    public("/v1/tunnel", "WebSocket for agents", || {
+        get(crate::tunnel::tunnel_open)
+    }),
+    public(
+        "/v1/resolve/{app}",
+        "May traffic go to this app, and where to",
+        || get(resolve::app_resolve),
+    ),
+    public(
+        "/v1/authz",
+        "Forward-auth for reverse proxies, app by X-Forwarded-Host",
+        || get(authz::host_authorize),
+    ),
+    public(
+        "/v1/authz/{app}",
+        "Forward-auth for reverse proxies",
+        || get(authz::app_authorize),
+    ),
+    public(
+        "/v1/tls-check",
+        "Whether a certificate may be issued for a domain",
+        || get(authz::domain_check),
+    ),
     reading("/v1/apps", "All apps by name", || get(apps::app_list)),
     reading("/v1/apps/{app}", "One app", || get(apps::app_read)),
-    reading("/v1/apps/{app}/explain", "Why an app is or is not served", || {
-        get(apps::app_explain)
-    }),
+    reading(
+        "/v1/apps/{app}/explain",
+        "Why an app is or is not served",
+        || get(apps::app_explain),
+    ),
     Route {
         method: Method::POST,
         path: "/v1/proxy/{app}",
@@ -93,8 +129,14 @@ pub const ROUTES: &[Route] = &[
 /// The router over [`ROUTES`], with everything around it.
 pub fn router(state: &AppState) -> Router {
     let add = |router: Router<AppState>, route: &Route| {
-        let gate = Gate { state: state.clone(), access: route.access };
-        router.route(route.path, (route.handler)().route_layer(from_fn_with_state(gate, admit)))
+        let gate = Gate {
+            state: state.clone(),
+            access: route.access,
+        };
+        router.route(
+            route.path,
+            (route.handler)().route_layer(from_fn_with_state(gate, admit)),
+        )
     };
     let trusted = state.settings.trusted_proxies.clone();
     ROUTES
@@ -128,7 +170,11 @@ async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Respon
         return ApiError::from(ProblemCode::Internal).into_response();
     };
     let now = gate.state.now();
-    match gate.state.auth.authorise(request.headers(), scope, client.0, now) {
+    match gate
+        .state
+        .auth
+        .authorise(request.headers(), scope, client.0, now)
+    {
         Ok(actor) => {
             let mut request = request;
             request.extensions_mut().insert(actor);
@@ -145,5 +191,7 @@ async fn not_found(request: Request) -> ApiError {
 
 async fn method_not_allowed(request: Request) -> ApiError {
     let detail = format!("{} {}", request.method(), request.uri().path());
-    Problem::new(ProblemCode::MethodNotAllowed).detail(detail).into()
+    Problem::new(ProblemCode::MethodNotAllowed)
+        .detail(detail)
+        .into()
 }

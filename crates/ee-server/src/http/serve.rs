@@ -49,7 +49,10 @@ async fn connection(
     router: Router,
     tasks: &Tasks,
 ) -> Result<(), String> {
-    let conn = incoming.handshake().await.map_err(|error| error.to_string())?;
+    let conn = incoming
+        .handshake()
+        .await
+        .map_err(|error| error.to_string())?;
     let (stopping, closing) = (tasks.stopping().clone(), tasks.closing().clone());
     tokio::select! {
         served = http(conn, peer, router, stopping) => served.map_err(|error| error.to_string()),

@@ -188,9 +188,11 @@ fn read_directory(
 }
 
 fn read_file(path: &std::path::Path) -> Result<Vec<u8>, CollateralError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => CollateralError::NotFound,
-        _ => outage(format!("{}: {error}", path.display())),
+    let failed = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return CollateralError::NotFound;
+        }
+        outage(format!("{}: {error}", path.display()))
     };
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > ITEM_MAX_BYTES as u64 {

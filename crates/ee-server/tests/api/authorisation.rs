@@ -17,7 +17,12 @@ struct Row {
 }
 
 const fn row(method: &'static str, route: &'static str, path: &'static str, passes: u16) -> Row {
-    Row { method, route, path, passes }
+    Row {
+        method,
+        route,
+        path,
+        passes,
+    }
 }
 
 const ROWS: &[Row] = &[
@@ -34,7 +39,12 @@ const ROWS: &[Row] = &[
     row("GET", "/v1/tls-check", "/v1/tls-check", 403),
     row("GET", "/v1/apps", "/v1/apps", 200),
     row("GET", "/v1/apps/{app}", "/v1/apps/nobody", 404),
-    row("GET", "/v1/apps/{app}/explain", "/v1/apps/nobody/explain", 404),
+    row(
+        "GET",
+        "/v1/apps/{app}/explain",
+        "/v1/apps/nobody/explain",
+        404,
+    ),
     row("POST", "/v1/proxy/{app}", "/v1/proxy/nobody", 404),
     row("POST", "/v1/auth/bootstrap", "/v1/auth/bootstrap", 201),
 ];
@@ -48,7 +58,12 @@ enum Caller {
     Right,
 }
 
-const CALLERS: [Caller; 4] = [Caller::NoToken, Caller::Malformed, Caller::Wrong, Caller::Right];
+const CALLERS: [Caller; 4] = [
+    Caller::NoToken,
+    Caller::Malformed,
+    Caller::Wrong,
+    Caller::Right,
+];
 
 /// Which admin credential exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +72,12 @@ enum Configured {
     Nothing,
 }
 
-fn expected(row: &Row, access: Access, caller: Caller, configured: Configured) -> (u16, &'static str) {
+fn expected(
+    row: &Row,
+    access: Access,
+    caller: Caller,
+    configured: Configured,
+) -> (u16, &'static str) {
     match (access, configured, caller) {
         (Access::Public | Access::ProxyApi, _, _)
         | (Access::Scope(_), Configured::Token, Caller::Right)
@@ -87,8 +107,12 @@ async fn call(running: &Running, row: &Row, caller: Caller, right: &str) -> (u16
 }
 
 fn route_of(row: &Row) -> Access {
-    let found = ROUTES.iter().find(|r| r.path == row.route && r.method.as_str() == row.method);
-    found.unwrap_or_else(|| panic!("row without a route: {} {}", row.method, row.route)).access
+    let found = ROUTES
+        .iter()
+        .find(|r| r.path == row.route && r.method.as_str() == row.method);
+    found
+        .unwrap_or_else(|| panic!("row without a route: {} {}", row.method, row.route))
+        .access
 }
 
 async fn check_all(running: &Running, configured: Configured) {
@@ -98,7 +122,11 @@ async fn check_all(running: &Running, configured: Configured) {
     };
     for row in ROWS {
         let access = route_of(row);
-        let right = if access == Access::Bootstrap { bootstrap.as_str() } else { ADMIN };
+        let right = if access == Access::Bootstrap {
+            bootstrap.as_str()
+        } else {
+            ADMIN
+        };
         for caller in CALLERS {
             let (status, body) = call(running, row, caller, right).await;
             let (wanted, code) = expected(row, access, caller, configured);
@@ -116,7 +144,12 @@ fn every_route_has_a_row() {
     for route in ROUTES {
         let known = |row: &&Row| row.route == route.path && row.method == route.method.as_str();
         let found = ROWS.iter().find(known);
-        assert!(found.is_some(), "no row for {} {}", route.method, route.path);
+        assert!(
+            found.is_some(),
+            "no row for {} {}",
+            route.method,
+            route.path
+        );
     }
     ROWS.iter().for_each(|row| {
         route_of(row);
@@ -139,13 +172,19 @@ async fn unset_token_closes_the_door() {
 
 #[tokio::test]
 async fn roles_reach_as_far_as_their_scopes() {
-    let tokens =
-        [("EE_ADMIN_TOKEN", ADMIN), ("EE_LAUNCHER_TOKEN", LAUNCHER), ("EE_UPTIME_TOKEN", UPTIME)];
+    let tokens = [
+        ("EE_ADMIN_TOKEN", ADMIN),
+        ("EE_LAUNCHER_TOKEN", LAUNCHER),
+        ("EE_UPTIME_TOKEN", UPTIME),
+    ];
     let running = Running::start(&tokens).await;
     assert_eq!(running.get_as(ADMIN, "/v1/apps").await.0, 200);
     assert_eq!(running.get_as(LAUNCHER, "/v1/apps").await.0, 200);
     let (status, body) = running.get_as(UPTIME, "/v1/apps").await;
-    assert_eq!((status, body["code"].as_str()), (403, Some("scope_missing")));
+    assert_eq!(
+        (status, body["code"].as_str()),
+        (403, Some("scope_missing"))
+    );
     running.stop().await;
 }
 
@@ -165,7 +204,10 @@ async fn the_proxy_route_follows_its_setting() {
     assert_eq!(call("public", None).await.0, 404);
     assert_eq!(call("token", None).await, (401, "token_missing".into()));
     assert_eq!(call("token", Some(ADMIN)).await.0, 404);
-    assert_eq!(call("off", Some(ADMIN)).await, (403, "proxy_api_off".into()));
+    assert_eq!(
+        call("off", Some(ADMIN)).await,
+        (403, "proxy_api_off".into())
+    );
 }
 
 #[tokio::test]
@@ -175,9 +217,18 @@ async fn bad_tokens_are_rate_limited_but_a_right_one_passes() {
     for _ in 0..11 {
         last = running.get_as("wrong", "/v1/apps").await;
     }
-    assert_eq!((last.0, last.1["code"].as_str()), (429, Some("rate_limited")));
-    let wrong = running.request(Method::GET, "/v1/apps").bearer_auth("wrong").send().await;
-    let wait = wrong.expect("answered").headers()["retry-after"].to_str().map(str::to_owned);
+    assert_eq!(
+        (last.0, last.1["code"].as_str()),
+        (429, Some("rate_limited"))
+    );
+    let wrong = running
+        .request(Method::GET, "/v1/apps")
+        .bearer_auth("wrong")
+        .send()
+        .await;
+    let wait = wrong.expect("answered").headers()["retry-after"]
+        .to_str()
+        .map(str::to_owned);
     assert!(wait.expect("text").parse::<u64>().expect("seconds") > 0);
     assert_eq!(running.get_as(ADMIN, "/v1/apps").await.0, 200);
     running.stop().await;
@@ -186,8 +237,13 @@ async fn bad_tokens_are_rate_limited_but_a_right_one_passes() {
 #[tokio::test]
 async fn loopback_is_no_credential() {
     let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
-    let forged = running.request(Method::GET, "/v1/apps").header("x-forwarded-for", "127.0.0.1");
+    let forged = running
+        .request(Method::GET, "/v1/apps")
+        .header("x-forwarded-for", "127.0.0.1");
     let (status, body) = answer(forged.send().await.expect("answered")).await;
-    assert_eq!((status, body["code"].as_str()), (401, Some("token_missing")));
+    assert_eq!(
+        (status, body["code"].as_str()),
+        (401, Some("token_missing"))
+    );
     running.stop().await;
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::running::{Running, answer};
 
 async fn spend(running: &Running, token: &str) -> (u16, Value) {
-    let request = running.request(Method::POST, "/v1/auth/bootstrap").bearer_auth(token);
+    let request = running
+        .request(Method::POST, "/v1/auth/bootstrap")
+        .bearer_auth(token);
     answer(request.send().await.expect("answered")).await
 }
 
@@ -17,21 +19,33 @@ async fn bootstrap_token_works_once_and_its_admin_token_survives_a_restart() {
     let token = running.bootstrap_token();
     assert!(token.starts_with("ee_boot_"));
     let (status, body) = running.get_as(&token, "/v1/apps").await;
-    assert_eq!((status, body["code"].as_str()), (403, Some("role_not_configured")));
+    assert_eq!(
+        (status, body["code"].as_str()),
+        (403, Some("role_not_configured"))
+    );
 
     let (status, body) = spend(&running, &token).await;
     assert_eq!(status, 201, "{body}");
     let admin = body["token"].as_str().expect("token").to_owned();
     assert!(admin.starts_with("ee_admin_"));
-    assert!(!running.dir.path().join("bootstrap-token").exists(), "the file is gone");
+    assert!(
+        !running.dir.path().join("bootstrap-token").exists(),
+        "the file is gone"
+    );
     assert_eq!(running.get_as(&admin, "/v1/apps").await.0, 200);
 
     let (status, body) = spend(&running, &token).await;
-    assert_eq!((status, body["code"].as_str()), (403, Some("bootstrap_closed")));
+    assert_eq!(
+        (status, body["code"].as_str()),
+        (403, Some("bootstrap_closed"))
+    );
 
     let dir = running.stop().await;
     let again = Running::start_in(&dir, &[]).await.expect("started");
-    assert!(!dir.path().join("bootstrap-token").exists(), "no new one is made");
+    assert!(
+        !dir.path().join("bootstrap-token").exists(),
+        "no new one is made"
+    );
     assert_eq!(again.get_as(&admin, "/v1/apps").await.0, 200);
     again.stop().await;
 }

@@ -14,7 +14,10 @@ async fn health_keeps_the_seeds_answer_and_names_the_root() {
     let (status, body) = answer(running.get("/health").await).await;
     assert_eq!((status, body["status"].as_str()), (200, Some("ok")));
     assert_eq!(body["trust_root"]["name"], "simulated");
-    assert_eq!(body["trust_root"]["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(
+        body["trust_root"]["sha256"].as_str().map(str::len),
+        Some(64)
+    );
     assert_eq!(body["loosened"], serde_json::json!([]));
     running.stop().await;
 }
@@ -23,29 +26,49 @@ async fn health_keeps_the_seeds_answer_and_names_the_root() {
 async fn unknown_paths_and_methods_are_problems() {
     let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
     let response = running.get("/nowhere").await;
-    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
     let (status, body) = answer(response).await;
     assert_eq!((status, body["code"].as_str()), (404, Some("not_found")));
 
-    let response = running.request(Method::DELETE, "/v1/apps").send().await.expect("answered");
-    let allow = response.headers()["allow"].to_str().expect("text").to_owned();
+    let response = running
+        .request(Method::DELETE, "/v1/apps")
+        .send()
+        .await
+        .expect("answered");
+    let allow = response.headers()["allow"]
+        .to_str()
+        .expect("text")
+        .to_owned();
     assert!(allow.contains("GET"), "{allow}");
     let (status, body) = answer(response).await;
-    assert_eq!((status, body["code"].as_str()), (405, Some("method_not_allowed")));
+    assert_eq!(
+        (status, body["code"].as_str()),
+        (405, Some("method_not_allowed"))
+    );
     running.stop().await;
 }
 
 #[tokio::test]
 async fn request_ids_are_answered_and_repeated_in_problems() {
     let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
-    let sent = running.request(Method::GET, "/nowhere").header("x-request-id", "trace-me-1");
+    let sent = running
+        .request(Method::GET, "/nowhere")
+        .header("x-request-id", "trace-me-1");
     let response = sent.send().await.expect("answered");
     assert_eq!(response.headers()["x-request-id"], "trace-me-1");
     assert_eq!(answer(response).await.1["request_id"], "trace-me-1");
 
-    let sent = running.request(Method::GET, "/health").header("x-request-id", "two words");
+    let sent = running
+        .request(Method::GET, "/health")
+        .header("x-request-id", "two words");
     let response = sent.send().await.expect("answered");
-    let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
+    let id = response.headers()["x-request-id"]
+        .to_str()
+        .expect("text")
+        .to_owned();
     assert_eq!(id.len(), 24, "replaced: {id}");
     running.stop().await;
 }
@@ -53,9 +76,17 @@ async fn request_ids_are_answered_and_repeated_in_problems() {
 #[tokio::test]
 async fn resolve_refuses_as_plain_json() {
     let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
-    for path in ["/v1/resolve/nobody", "/v1/resolve/Not_A_Name", "/v1/resolve/%ff"] {
+    for path in [
+        "/v1/resolve/nobody",
+        "/v1/resolve/Not_A_Name",
+        "/v1/resolve/%ff",
+    ] {
         let response = running.get(path).await;
-        assert_eq!(response.headers()["content-type"], "application/json", "{path}");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/json",
+            "{path}"
+        );
         let (status, body) = answer(response).await;
         assert_eq!(status, 404, "{path}");
         assert_eq!(body["allowed"], false, "{path}");
@@ -70,7 +101,10 @@ async fn every_problem_has_its_page() {
     for code in ee_protocol::problem::ProblemCode::ALL {
         let response = running.get(&format!("/errors/{code}")).await;
         assert_eq!(response.status().as_u16(), 200, "{code}");
-        assert!(response.text().await.expect("text").contains(code.hint()), "{code}");
+        assert!(
+            response.text().await.expect("text").contains(code.hint()),
+            "{code}"
+        );
     }
     assert_eq!(running.get("/errors/nothing").await.status().as_u16(), 404);
     running.stop().await;
@@ -89,7 +123,9 @@ async fn garbage_on_the_socket_leaves_the_server_alive() {
         long_header.as_bytes(),
     ];
     for bytes in garbage {
-        let mut socket = TcpStream::connect(running.server.api_addr).await.expect("connected");
+        let mut socket = TcpStream::connect(running.server.api_addr)
+            .await
+            .expect("connected");
         // The server may close while we still write: that is an answer too.
         let _ = socket.write_all(bytes).await;
         let _ = socket.shutdown().await;

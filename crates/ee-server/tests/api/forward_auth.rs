@@ -17,11 +17,19 @@ const FIELDS: [&str; 7] = [
 fn check_refusal(response: &Response, reason: &str, case: &str) {
     assert_eq!(response.status().as_u16(), 403, "{case}");
     for field in FIELDS {
-        assert!(response.headers().contains_key(field), "{case}: {field} is missing");
+        assert!(
+            response.headers().contains_key(field),
+            "{case}: {field} is missing"
+        );
     }
     assert_eq!(response.headers()["x-ee-reason"], reason, "{case}");
     assert_eq!(response.headers()["cache-control"], "max-age=2", "{case}");
-    assert!(response.headers()["etag"].to_str().is_ok_and(|tag| tag.starts_with("W/")), "{case}");
+    assert!(
+        response.headers()["etag"]
+            .to_str()
+            .is_ok_and(|tag| tag.starts_with("W/")),
+        "{case}"
+    );
 }
 
 #[tokio::test]
@@ -44,7 +52,9 @@ async fn nginx_auth_request_sees_403_not_500() {
 #[tokio::test]
 async fn query_never_chooses_the_app() {
     let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
-    let response = running.get("/v1/authz?app=victim&domain=victim.app.example.com").await;
+    let response = running
+        .get("/v1/authz?app=victim&domain=victim.app.example.com")
+        .await;
     check_refusal(&response, "invalid_app_name", "query");
     assert_eq!(response.headers()["x-ee-app"], "");
     running.stop().await;
@@ -55,17 +65,31 @@ async fn the_forwarded_host_counts_from_trusted_proxies_only() {
     let ask = async |trusted: &str, host: &str| {
         let pairs = [("EE_ADMIN_TOKEN", ADMIN), ("EE_TRUSTED_PROXIES", trusted)];
         let running = Running::start(&pairs).await;
-        let request = running.request(Method::GET, "/v1/authz").header("x-forwarded-host", host);
+        let request = running
+            .request(Method::GET, "/v1/authz")
+            .header("x-forwarded-host", host);
         let response = request.send().await.expect("answered");
-        let reason = response.headers()["x-ee-reason"].to_str().expect("text").to_owned();
+        let reason = response.headers()["x-ee-reason"]
+            .to_str()
+            .expect("text")
+            .to_owned();
         assert_eq!(response.status().as_u16(), 403);
         running.stop().await;
         reason
     };
-    assert_eq!(ask("127.0.0.0/8", "nobody.app.example.com").await, "unknown_app");
-    assert_eq!(ask("127.0.0.0/8", "nobody.elsewhere.com").await, "invalid_app_name");
+    assert_eq!(
+        ask("127.0.0.0/8", "nobody.app.example.com").await,
+        "unknown_app"
+    );
+    assert_eq!(
+        ask("127.0.0.0/8", "nobody.elsewhere.com").await,
+        "invalid_app_name"
+    );
     assert_eq!(ask("", "nobody.app.example.com").await, "invalid_app_name");
-    assert_eq!(ask("10.0.0.0/8", "nobody.app.example.com").await, "invalid_app_name");
+    assert_eq!(
+        ask("10.0.0.0/8", "nobody.app.example.com").await,
+        "invalid_app_name"
+    );
 }
 
 #[tokio::test]

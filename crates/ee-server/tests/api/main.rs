@@ -6,3 +6,4 @@ mod conventions;
 mod forward_auth;
 mod lifecycle;
 mod running;
+mod tls;

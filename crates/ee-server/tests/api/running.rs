@@ -47,10 +47,18 @@ impl Running {
             ("EE_DRAIN_SEC", "2"),
         ];
         let mut sources = Sources::from_pairs(fixed);
-        sources.env.insert("EE_DB_PATH".into(), path("control-plane.db"));
-        sources.env.insert("EE_ALLOWLIST_DIR".into(), path("allowlists"));
+        sources
+            .env
+            .insert("EE_DB_PATH".into(), path("control-plane.db"));
+        sources
+            .env
+            .insert("EE_ALLOWLIST_DIR".into(), path("allowlists"));
         sources.env.insert("EE_PCCS_URL".into(), nowhere);
-        sources.env.extend(pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        sources.env.extend(
+            pairs
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string())),
+        );
         let settings = Settings::from_sources(&sources, SecretRule::Strong).expect("settings");
         let platform = SimPlatform::new(DEFAULT_SEED, SimOptions::default());
         let root = TrustRoot::new("simulated", platform.root_der()).expect("root");
@@ -58,29 +66,46 @@ impl Running {
         options.announce = Announce::File;
         let server = Server::start(settings, options).await?;
         let client = upstream::client().expect("client");
-        Ok(Self { server, dir: Arc::clone(dir), client })
+        Ok(Self {
+            server,
+            dir: Arc::clone(dir),
+            client,
+        })
     }
 
     /// A request to a path of the API.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.server.api_addr))
+        self.client
+            .request(method, format!("http://{}{path}", self.server.api_addr))
     }
 
     /// A GET without credentials.
     pub async fn get(&self, path: &str) -> Response {
-        self.request(Method::GET, path).send().await.expect("answered")
+        self.request(Method::GET, path)
+            .send()
+            .await
+            .expect("answered")
     }
 
     /// A GET with a bearer token: status and JSON body.
     pub async fn get_as(&self, token: &str, path: &str) -> (u16, Value) {
-        answer(self.request(Method::GET, path).bearer_auth(token).send().await.expect("answered"))
-            .await
+        answer(
+            self.request(Method::GET, path)
+                .bearer_auth(token)
+                .send()
+                .await
+                .expect("answered"),
+        )
+        .await
     }
 
     /// The bootstrap token, from its file.
     pub fn bootstrap_token(&self) -> String {
         let path = self.dir.path().join("bootstrap-token");
-        std::fs::read_to_string(path).expect("written at start").trim().to_owned()
+        std::fs::read_to_string(path)
+            .expect("written at start")
+            .trim()
+            .to_owned()
     }
 
     /// Stops the server and waits for it; its folder stays.
