@@ -311,10 +311,10 @@ fn incoming(
 }
 
 fn connect_error(error: tokio_websockets::Error) -> ConnectError {
-    match error {
-        tokio_websockets::Error::Upgrade(
-            tokio_websockets::upgrade::Error::DidNotSwitchProtocols(status),
-        ) => ConnectError::Refused { status },
-        other => ConnectError::Failed(other.to_string()),
+    use tokio_websockets::Error::Upgrade;
+    use tokio_websockets::upgrade::Error::DidNotSwitchProtocols;
+    if let Upgrade(DidNotSwitchProtocols(status)) = error {
+        return ConnectError::Refused { status };
     }
+    ConnectError::Failed(error.to_string())
 }

@@ -378,11 +378,15 @@ const NO_STATUS: u16 = 1005;
 
 /// The library has queued the close frame for what the peer did wrong already.
 fn closed_by(error: &tokio_websockets::Error) -> Closed {
-    let code = match error {
-        tokio_websockets::Error::Protocol(ProtocolError::InvalidUtf8) => 1007,
-        tokio_websockets::Error::Protocol(_) => 1002,
-        tokio_websockets::Error::PayloadTooLong { .. } => 1009,
-        other => return Closed::lost(other.to_string()),
+    use tokio_websockets::Error::{PayloadTooLong, Protocol};
+    let code = if let Protocol(ProtocolError::InvalidUtf8) = error {
+        1007
+    } else if let Protocol(_) = error {
+        1002
+    } else if let PayloadTooLong { .. } = error {
+        1009
+    } else {
+        return Closed::lost(error.to_string());
     };
     Closed::by_us(code, error.to_string())
 }

@@ -8,7 +8,7 @@ use http::Uri;
 use tokio::io::DuplexStream;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
-use crate::pair::{STATUS_OK, accept, options};
+use crate::pair::{STATUS_OK, accept};
 
 /// A control plane and a WebSocket client without manners.
 async fn stranger() -> (ControlTunnel<DuplexStream>, WebSocketStream<DuplexStream>) {
@@ -206,5 +206,4 @@ async fn unanswered_questions_stop_the_asker() {
         .await
         .expect_err("the asker is stopped");
     assert!(asked < 1000, "{asked}");
-    drop(options());
 }
