@@ -17,7 +17,7 @@ use ee_tunnel::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, Sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -31,6 +31,8 @@ use crate::{
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(15);
 /// A request that left the control plane before it read our drain still arrives within this.
 const DRAIN_SETTLE: Duration = Duration::from_millis(300);
+/// Longer than any timer of a session; the clock's arithmetic needs a bound.
+const FAR: Duration = Duration::from_secs(365 * 86_400);
 /// How often a draining tunnel looks whether its last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -83,6 +85,7 @@ pub(crate) async fn run(
         tunnel,
         session,
         started,
+        timer: Box::pin(sleep_until(started + FAR)),
         quote: None,
         probe: None,
         leaving: None,
@@ -123,6 +126,7 @@ struct Driver<R> {
     tunnel: AgentTunnel<Socket>,
     session: Session,
     started: Instant,
+    timer: Pin<Box<Sleep>>,
     quote: Pending<QuoteOutcome>,
     probe: Pending<bool>,
     /// Since when requests are only finished, not taken.
@@ -146,8 +150,9 @@ impl<R: Fn(Report) + Send> Driver<R> {
         loop {
             self.perform_commands();
             self.close_if_finished();
-            let timer = self.next_timer();
+            self.set_timer();
             tokio::select! {
+                biased;
                 event = self.tunnel.next() => {
                     if let Some(ended) = self.handle_event(event) {
                         return ended;
@@ -160,7 +165,7 @@ impl<R: Fn(Report) + Send> Driver<R> {
                     let inflight = u32::try_from(self.tunnel.inflight()).unwrap_or(u32::MAX);
                     self.session.handle_probe(self.now(), passed, inflight);
                 }
-                () = sleep_until(timer) => self.session.handle_timeout(self.now()),
+                () = self.timer.as_mut() => self.session.handle_timeout(self.now()),
                 order = orders.recv(), if !abandoned => match order {
                     Some(Order::Leave { reason, grace }) => self.leave(reason, grace),
                     None => {
@@ -177,13 +182,15 @@ impl<R: Fn(Report) + Send> Driver<R> {
         Timestamp::EPOCH.after(self.started.elapsed())
     }
 
-    fn next_timer(&self) -> Instant {
+    /// The timer is moved only when its deadline has changed: a request must not touch it.
+    fn set_timer(&mut self) {
         let session = self.session.poll_timeout().since(Timestamp::EPOCH);
-        // An instant needs a bound; a far future that is a day away only costs one idle round.
-        let session = self.started + session.min(self.started.elapsed() + DAY);
-        match self.leaving {
-            Some(Leaving { closed: false, .. }) => session.min(Instant::now() + DRAIN_LOOK),
-            Some(Leaving { closed: true, .. }) | None => session,
+        let mut deadline = self.started + session.min(FAR);
+        if let Some(Leaving { closed: false, .. }) = self.leaving {
+            deadline = deadline.min(Instant::now() + DRAIN_LOOK);
+        }
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
         }
     }
 
@@ -341,9 +348,6 @@ impl<R: Fn(Report) + Send> Driver<R> {
         }
     }
 }
-
-/// A day: longer than any timer of a session.
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Waits for a future kept in an option; empties it when done. Without one, waits forever.
 async fn finished<T>(slot: &mut Pending<T>) -> T {

@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use ee_agent::AgentState;
-use ee_protocol::tunnel::AgentMessage;
+use ee_protocol::tunnel::{AgentMessage, ControlMessage, Drain};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
@@ -183,6 +183,36 @@ async fn shutdown_finishes_the_requests_in_flight() {
         said_drain |= matches!(message, AgentMessage::Drain(_));
     }
     assert!(said_drain);
+}
+
+#[tokio::test]
+async fn a_drain_is_answered_with_another_tunnel_before_the_old_one_goes() {
+    let (backend, _) = start_backend().await;
+    let (control, url) = (FakeControl::start().await, url(backend));
+    let _agent = start_agent(control.addr(), &[("EE_BACKEND_URL", &url)]);
+    let old = control.attest().await;
+    let drain = Drain {
+        reason: "registration".to_owned(),
+        reconnect_after_ms: Some([0, 50]),
+    };
+    let slow = old.get("/slow", &[]);
+    let replace = async {
+        old.say.send(ControlMessage::Drain(drain)).unwrap();
+        let new = control.attest().await;
+        assert!(
+            old.closed.lock().unwrap().is_none(),
+            "the old tunnel is still there"
+        );
+        new
+    };
+    let ((status, _, _), new) = tokio::join!(slow, replace);
+    assert_eq!(status, 200, "the request on the old tunnel is finished");
+    assert_eq!(new.get("/", &[]).await.0, 200);
+    tokio::time::timeout(PATIENCE, old.task)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(old.closed.lock().unwrap().as_deref(), Some("replaced"));
 }
 
 #[tokio::test]

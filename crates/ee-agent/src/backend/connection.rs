@@ -6,8 +6,8 @@
 //! while nobody reads the answer.
 
 use std::{
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -75,14 +75,15 @@ impl<B: RequestBody> Connection<B> {
         if !request.body().is_end_stream() {
             self.driver.move_to_task();
         }
-        let mut answer = Box::pin(self.sender.try_send_request(request));
         let driver = &mut self.driver;
-        let outcome = std::future::poll_fn(|cx| {
-            driver.poll(cx);
-            answer.as_mut().poll(cx)
-        })
-        .await;
-        drop(answer);
+        let outcome = {
+            let mut answer = pin!(self.sender.try_send_request(request));
+            poll_fn(|cx| {
+                driver.poll(cx);
+                answer.as_mut().poll(cx)
+            })
+            .await
+        };
         match outcome {
             Ok(response) => Sent::Answered(self, response),
             Err(mut error) => match error.take_message() {

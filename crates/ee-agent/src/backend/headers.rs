@@ -8,7 +8,7 @@ use std::time::Duration;
 use ee_protocol::names::AppName;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, COOKIE, EXPECT, HOST, TE},
     uri::Authority,
 };
 
@@ -18,17 +18,6 @@ const EE_APP: HeaderName = HeaderName::from_static("ee-app");
 const EE_DEADLINE_MS: HeaderName = HeaderName::from_static("ee-deadline-ms");
 /// Who answers.
 pub(super) const EE_ORIGIN: HeaderName = HeaderName::from_static("ee-origin");
-
-/// RFC 9110 7.6.1, with the older names that still occur. `te` is handled apart.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authenticate"),
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// Whether the control plane meant this request for `app`.
 pub(super) fn is_for(app: &AppName, headers: &HeaderMap) -> bool {
@@ -45,11 +34,15 @@ pub(super) fn deadline(headers: &HeaderMap) -> Option<Duration> {
 
 /// Makes a request's fields fit for the backend.
 pub(super) fn clean_request(headers: &mut HeaderMap, authority: Option<&Authority>) {
-    strip_hop_by_hop(headers);
-    headers.remove(HeaderName::from_static("proxy-authorization"));
+    remove_nominated(headers);
+    headers.remove(EE_APP);
+    headers.remove(EE_DEADLINE_MS);
     // The public face has answered 100 by now; the body follows without waiting.
     headers.remove(EXPECT);
-    remove_matching(headers, |name| name.as_str().starts_with("ee-"));
+    remove_matching(headers, |name| {
+        is_of_one_hop(name) || name == "proxy-authorization" || name.starts_with("ee-")
+    });
+    strip_te(headers);
     join_cookies(headers);
     if let Some(host) = authority.and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
         headers.insert(HOST, host);
@@ -58,10 +51,11 @@ pub(super) fn clean_request(headers: &mut HeaderMap, authority: Option<&Authorit
 
 /// Makes an answer's fields fit for the tunnel.
 pub(super) fn clean_answer(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
+    remove_nominated(headers);
     remove_matching(headers, |name| {
-        name.as_str().starts_with("ee-") || name.as_str().starts_with("x-ee-")
+        is_of_one_hop(name) || name.starts_with("ee-") || name.starts_with("x-ee-")
     });
+    headers.remove(TE);
 }
 
 /// What the fields cost in HTTP/2's count (RFC 9113 6.5.2): 32 bytes beside each pair.
@@ -72,13 +66,21 @@ pub(super) fn size(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        remove_nominated(headers);
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+/// RFC 9110 7.6.1, with the older names that still occur; `te` is handled apart.
+fn is_of_one_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+fn strip_te(headers: &mut HeaderMap) {
     if headers
         .get(TE)
         .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers"))
@@ -88,6 +90,9 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn remove_nominated(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
     let nominated: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -109,10 +114,11 @@ fn is_protected(name: &HeaderName) -> bool {
         || ["forwarded", "cookie", "authorization", "host", "te"].contains(&name)
 }
 
-fn remove_matching(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
+/// One pass over the names; nothing is allocated unless one matches.
+fn remove_matching(headers: &mut HeaderMap, matches: impl Fn(&str) -> bool) {
     let names: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| matches(name))
+        .filter(|name| matches(name.as_str()))
         .cloned()
         .collect();
     for name in names {
@@ -122,14 +128,14 @@ fn remove_matching(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> boo
 
 /// HTTP/2 may split `Cookie` into crumbs; HTTP/1.1 wants one field (RFC 9113 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
     let crumbs: Vec<&[u8]> = headers
         .get_all(COOKIE)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    if crumbs.len() < 2 {
-        return;
-    }
     if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }

@@ -220,6 +220,8 @@ pub struct Served {
     pub handle: TunnelHandle,
     pub messages: mpsc::UnboundedReceiver<AgentMessage>,
     pub closed: Arc<Mutex<Option<String>>>,
+    /// Texts to send to the agent.
+    pub say: mpsc::UnboundedSender<ControlMessage>,
     pub task: JoinHandle<()>,
 }
 
@@ -230,9 +232,17 @@ impl Served {
         let (sender, messages) = mpsc::unbounded_channel();
         let closed = Arc::new(Mutex::new(None));
         let end = Arc::clone(&closed);
+        let (say, mut said) = mpsc::unbounded_channel::<ControlMessage>();
         let task = tokio::spawn(async move {
             loop {
-                match tunnel.next().await {
+                let event = tokio::select! {
+                    event = tunnel.next() => event,
+                    Some(message) = said.recv() => {
+                        tunnel.send_text(message.to_json());
+                        continue;
+                    }
+                };
+                match event {
                     ControlEvent::Text(text) => {
                         drop(sender.send(AgentMessage::parse(&text).unwrap()));
                     }
@@ -249,6 +259,7 @@ impl Served {
             handle,
             messages,
             closed,
+            say,
             task,
         }
     }
