@@ -57,15 +57,11 @@ impl Reports {
     fn begin(&self, event: Event) -> Telling {
         let (plane, tunnel, link) = (self.plane.clone(), self.tunnel, self.link.clone());
         Box::pin(async move {
-            match event {
-                Event::Attested(attested) => {
-                    Some(plane.attested(tunnel, link, attested).await)
-                }
-                other => {
-                    plane.emit(tunnel, other).await;
-                    None
-                }
+            if let Event::Attested(attested) = event {
+                return Some(plane.attested(tunnel, link, attested).await);
             }
+            plane.emit(tunnel, event).await;
+            None
         })
     }
 }
