@@ -21,9 +21,20 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A server process that does not outlive its test.
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server on free ports, and the port of its API.
-fn serve(dir: &std::path::Path) -> (Child, u16) {
-    let mut child = Command::new(BINARY)
+fn serve(dir: &std::path::Path) -> (Served, u16) {
+    let child = Command::new(BINARY)
         .env_clear()
         .envs([
             ("EE_CONTROL_BIND", "127.0.0.1"),
@@ -40,7 +51,8 @@ fn serve(dir: &std::path::Path) -> (Child, u16) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("started");
-    let log = BufReader::new(child.stderr.take().expect("piped"));
+    let mut served = Served(child);
+    let log = BufReader::new(served.0.stderr.take().expect("piped"));
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(&line.expect("text")).expect("JSON");
         if line["event"] == "serving" {
@@ -48,7 +60,7 @@ fn serve(dir: &std::path::Path) -> (Child, u16) {
                 .as_str()
                 .and_then(|text| text.parse().ok())
                 .expect("address");
-            return (child, api.port());
+            return (served, api.port());
         }
     }
     panic!("the server ended before it served");
@@ -91,19 +103,19 @@ fn flags_beat_the_environment() {
 #[test]
 fn sigterm_ends_the_process_cleanly_and_the_health_check_sees_both() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let (mut child, port) = serve(dir.path());
+    let (mut served, port) = serve(dir.path());
     let port = port.to_string();
     let env = [
         ("EE_CONTROL_BIND", "127.0.0.1"),
         ("EE_CONTROL_PORT", port.as_str()),
     ];
     assert!(run(&["healthcheck"], &env).status.success());
-    let pid = child.id().to_string();
+    let pid = served.0.id().to_string();
     let sent = Command::new("kill")
         .args(["-s", "TERM", &pid])
         .status()
         .expect("kill runs");
     assert!(sent.success());
-    assert!(child.wait().expect("ended").success());
+    assert!(served.0.wait().expect("ended").success());
     assert_eq!(run(&["healthcheck"], &env).status.code(), Some(1));
 }
