@@ -53,3 +53,40 @@ impl Quoting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ee_protocol::report_data::WorkloadClaims;
+
+    use super::*;
+
+    struct Slow(WorkloadClaims, Duration);
+
+    impl QuoteProvider for Slow {
+        fn claims(&self) -> &WorkloadClaims {
+            &self.0
+        }
+
+        fn quote(&self, report_data: &[u8; 64], _: Duration) -> Result<QuoteBundle, QuoteError> {
+            std::thread::sleep(self.1);
+            Ok(QuoteBundle {
+                quote: report_data.to_vec(),
+                event_log: None,
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_platform_that_hangs_costs_one_thread_and_is_named() {
+        let hang = Duration::from_millis(400);
+        let quoting = Quoting::new(Arc::new(Slow(WorkloadClaims::default(), hang)));
+        let ask = |budget_ms| quoting.quote(ReportData([7; 64]), Duration::from_millis(budget_ms));
+        assert_eq!(ask(50).await.unwrap_err(), QuoteError::Timeout);
+        assert_eq!(
+            ask(50).await.unwrap_err(),
+            QuoteError::Busy,
+            "the first call still runs"
+        );
+        assert_eq!(ask(5_000).await.unwrap().quote, [7; 64]);
+    }
+}

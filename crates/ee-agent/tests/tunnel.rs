@@ -226,6 +226,21 @@ async fn a_lost_tunnel_comes_back() {
     assert!(again.handle.is_open());
 }
 
+#[tokio::test]
+async fn an_agents_id_is_kept_in_its_data_folder() {
+    let (folder, nowhere) = (tempfile::tempdir().unwrap(), "127.0.0.1:9".parse().unwrap());
+    let data = folder.path().join("data").display().to_string();
+    let id = |extra: &[(&str, &str)]| agent(nowhere, extra).identity().agent_id.clone();
+    let kept = [("EE_AGENT_ID", ""), ("EE_DATA_DIR", data.as_str())];
+    assert_eq!(id(&kept), id(&kept));
+    assert_ne!(
+        id(&kept),
+        id(&[("EE_AGENT_ID", "")]),
+        "without a folder it is new each time"
+    );
+    assert_eq!(id(&[]).as_str(), "agent-1");
+}
+
 /// Ten virtual minutes against a port that nobody listens on.
 #[tokio::test(start_paused = true)]
 async fn reconnects_back_off_with_full_jitter_up_to_a_minute() {
