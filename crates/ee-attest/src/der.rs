@@ -21,8 +21,6 @@ const CERTIFICATE_EXTENSIONS: u8 = 0xa3;
 
 /// 1.2.840.113741.1.13.1, Intel's SGX extension of PCK certificates.
 pub(crate) const SGX_EXTENSION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
-/// `SGX_EXTENSION`.4, the FMSPC.
-const FMSPC: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01, 0x04];
 /// 2.5.29.20, the number of a CRL.
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
 
@@ -138,17 +136,33 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    /// The platform family of a PCK certificate.
-    pub(crate) fn fmspc(&self) -> Option<[u8; 6]> {
-        let mut entries = Reader(extension(self.extensions, SGX_EXTENSION)?).expect(SEQUENCE)?;
-        while let Some(entry) = entries.next() {
+    /// Intel's SGX extension, of PCK certificates only.
+    pub(crate) fn sgx_extension(&self) -> Option<SgxValues<'a>> {
+        let values = Reader(extension(self.extensions, SGX_EXTENSION)?).expect(SEQUENCE)?;
+        Some(SgxValues(values))
+    }
+}
+
+/// Values under object ids below that of Intel's SGX extension.
+#[derive(Clone, Copy)]
+pub(crate) struct SgxValues<'a>(Reader<'a>);
+
+impl<'a> SgxValues<'a> {
+    /// The first value whose id ends in `tail`.
+    pub(crate) fn get(mut self, tail: &[u8]) -> Option<&'a [u8]> {
+        while let Some(entry) = self.0.next() {
             let mut entry = Reader(entry.content);
             let (name, value) = (entry.next()?, entry.next()?);
-            if name.content == FMSPC {
-                return value.content.try_into().ok();
+            if name.content.strip_prefix(SGX_EXTENSION) == Some(tail) {
+                return Some(value.content);
             }
         }
         None
+    }
+
+    /// The values inside the value whose id ends in `tail`.
+    pub(crate) fn inside(self, tail: &[u8]) -> Option<Self> {
+        self.get(tail).map(|content| Self(Reader(content)))
     }
 }
 
@@ -230,20 +244,44 @@ fn unsigned(der: &[u8]) -> Option<u64> {
 
 /// `YYMMDDHHMMSSZ` (1950-2049) or `YYYYMMDDHHMMSSZ`.
 fn time(element: Element<'_>) -> Option<Timestamp> {
-    let text = std::str::from_utf8(element.content).ok()?;
-    let (century, text) = match element.tag {
-        UTC_TIME if text.starts_with(|digit: char| digit >= '5') => ("19", text),
-        UTC_TIME => ("20", text),
-        GENERALIZED_TIME => text.split_at_checked(2)?,
+    let digits = element.content.strip_suffix(b"Z")?;
+    let (century, digits) = match element.tag {
+        UTC_TIME if digits.first()? >= &b'5' => (19, digits),
+        UTC_TIME => (20, digits),
+        GENERALIZED_TIME => {
+            let (century, digits) = digits.split_at_checked(2)?;
+            (two_digits(century)?, digits)
+        }
         _ => return None,
     };
-    let digits = text.strip_suffix('Z').filter(|digits| digits.len() == 12)?;
-    let two = |at: usize| digits.get(at..at + 2);
-    let (year, month, day) = (two(0)?, two(2)?, two(4)?);
-    let (hour, minute, second) = (two(6)?, two(8)?, two(10)?);
-    Timestamp::parse_rfc3339(&format!(
-        "{century}{year}-{month}-{day}T{hour}:{minute}:{second}Z"
-    ))
+    let mut parts = [0; 6];
+    if digits.len() != 2 * parts.len() {
+        return None;
+    }
+    for (part, digits) in parts.iter_mut().zip(digits.chunks_exact(2)) {
+        *part = two_digits(digits)?;
+    }
+    let [year, month, day, hour, minute, second] = parts;
+    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24;
+    if !in_range || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = days_since_epoch(100 * century + year, month, day);
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(Timestamp::from_unix_seconds(seconds))
+}
+
+fn two_digits(digits: &[u8]) -> Option<i64> {
+    let [tens, ones] = digits else { return None };
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+    Some(10 * digit(tens)? + digit(ones)?)
+}
+
+/// Days of the civil (Gregorian) calendar, counted in years that begin in March.
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    365 * year + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
 }
 
 #[cfg(test)]
@@ -260,7 +298,46 @@ mod tests {
             root.validity.until.rfc3339_seconds(),
             "2049-12-31T23:59:59Z"
         );
-        assert_eq!(root.fmspc(), None);
+        assert!(root.sgx_extension().is_none());
+    }
+
+    #[test]
+    fn times_agree_with_rfc_3339() {
+        let read = |tag, text: &str| {
+            let content = text.as_bytes();
+            time(Element {
+                tag,
+                content,
+                whole: content,
+            })
+            .map(Timestamp::rfc3339_seconds)
+        };
+        for (text, expected) in [
+            ("20240229235959Z", "2024-02-29T23:59:59Z"),
+            ("20000301000000Z", "2000-03-01T00:00:00Z"),
+            ("19700101000000Z", "1970-01-01T00:00:00Z"),
+            ("20991231010203Z", "2099-12-31T01:02:03Z"),
+        ] {
+            assert_eq!(read(GENERALIZED_TIME, text).as_deref(), Some(expected));
+        }
+        assert_eq!(
+            read(UTC_TIME, "491231000000Z").as_deref(),
+            Some("2049-12-31T00:00:00Z")
+        );
+        assert_eq!(
+            read(UTC_TIME, "700101000000Z").as_deref(),
+            Some("1970-01-01T00:00:00Z")
+        );
+        for junk in [
+            "",
+            "Z",
+            "2401010000Z",
+            "240101000000",
+            "24010100000xZ",
+            "241301000000Z",
+        ] {
+            assert_eq!(read(UTC_TIME, junk), None, "{junk}");
+        }
     }
 
     #[test]

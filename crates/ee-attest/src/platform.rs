@@ -12,10 +12,7 @@ mod tcb;
 
 use std::sync::Arc;
 
-use dcap_qvl::{
-    intel::{PckExtension, parse_pck_extension},
-    verify::{QuoteVerifier, VerifiedReport},
-};
+use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 use ee_core::attestation::{Failure, TcbStatus};
 use ee_protocol::{
     report_data::{Digest, sha256},
@@ -29,7 +26,7 @@ use crate::{
     collateral::{CollateralBundle, check_dates, invalid},
     crypto::{self, Backend},
     der::Certificate,
-    pem,
+    pck::PckLeaf,
     quote::{DebugTds, ParsedQuote, PckCa},
     registers::Registers,
     root::TrustRoot,
@@ -254,7 +251,7 @@ impl Verifier {
     ) -> Option<(TcbStatus, Vec<String>)> {
         let report = self
             .full
-            .verify(bytes, bundle.raw(), unix_seconds(now))
+            .verify(bytes, bundle.lean(), unix_seconds(now))
             .ok()?;
         Some((TcbStatus::parse(&report.status)?, report.advisory_ids))
     }
@@ -302,7 +299,7 @@ impl Verifier {
         let explain = || classify::failure(&self.root, quote, bundle, now);
         let report = self
             .full
-            .verify(quote.bytes(), bundle.raw(), unix_seconds(now))
+            .verify(quote.bytes(), bundle.lean(), unix_seconds(now))
             .map_err(|_| explain())?;
         self.verdict(quote, bundle, &report, now)
             .ok_or_else(explain)
@@ -316,16 +313,13 @@ impl Verifier {
         report: &VerifiedReport,
         now: Timestamp,
     ) -> Option<PlatformVerdict> {
-        let chain = pem::certificates(quote.pck_chain())?;
-        let window = bundle
-            .window()
-            .and(self.root_validity)
-            .and(classify::validity(&chain)?);
-        let pck = parse_pck_extension(&chain[0]).ok()?;
+        let path = classify::validity(quote)?;
+        let window = bundle.window().and(self.root_validity).and(path);
+        let pck = quote.pck();
         let qe_isv_svn = classify::qe_isv_svn(quote);
         let platform = Platform {
             bundle,
-            pck: &pck,
+            pck,
             registers: quote.registers(),
             qe_isv_svn,
         };
@@ -333,8 +327,7 @@ impl Verifier {
         let (status, tcb_date) = (TcbStatus::parse(&report.status)?, matched.date()?);
         let agreed = matched.platform_status() == report.platform_status.status
             && pck.ppid == report.ppid
-            && window.contains(now)
-            && pck.fmspc == quote.fmspc();
+            && window.contains(now);
         let advice = if status == TcbStatus::UpToDate {
             String::new()
         } else {
@@ -350,13 +343,12 @@ impl Verifier {
             fmspc: pck.fmspc,
             ca: quote.ca(),
             window,
-            machine: machine(&pck),
+            machine: machine(pck),
         })
     }
 }
 
 /// What names the machine, length before each part.
-fn machine(pck: &PckExtension) -> Vec<u8> {
-    let instance = pck.platform_instance_id.as_deref().unwrap_or_default();
-    [&pck.ppid.len().to_be_bytes()[..], &pck.ppid, instance].concat()
+fn machine(pck: &PckLeaf) -> Vec<u8> {
+    [&pck.ppid.len().to_be_bytes()[..], &pck.ppid, &pck.instance].concat()
 }

@@ -13,7 +13,11 @@ use ee_protocol::{
 };
 
 pub use crate::pck::PckCa;
-use crate::{attributes::TdAttributes, pck, registers::Registers};
+use crate::{
+    attributes::TdAttributes,
+    pck::{self, PckLeaf},
+    registers::Registers,
+};
 
 /// Bytes of a quote without its padding (ATTESTATION 11): real ones are below 5 300.
 pub const QUOTE_USED_BYTES_MAX: usize = 16 * 1024;
@@ -65,8 +69,7 @@ pub struct ParsedQuote {
     bytes: Vec<u8>,
     layout: Layout,
     registers: Registers,
-    fmspc: [u8; 6],
-    ca: PckCa,
+    pck: PckLeaf,
     evidence_digest: Digest,
 }
 
@@ -78,14 +81,13 @@ impl ParsedQuote {
         let used = canonical(bytes, body_end)?;
         let registers = read_registers(bytes, shift, body_end);
         check_attributes(&registers, debug_tds)?;
-        let leaf = pck::leaf(&bytes[layout.chain..used])?;
+        let pck = pck::leaf(&bytes[layout.chain..used])?;
         Ok(Self {
             evidence_digest: sha256(&bytes[..layout.end]),
             bytes: bytes[..used].to_vec(),
             layout,
             registers,
-            fmspc: leaf.0,
-            ca: leaf.1,
+            pck,
         })
     }
 
@@ -106,12 +108,12 @@ impl ParsedQuote {
 
     /// The platform family that the PCK certificate names.
     pub fn fmspc(&self) -> [u8; 6] {
-        self.fmspc
+        self.pck.fmspc
     }
 
     /// The authority that the PCK certificate names.
     pub fn ca(&self) -> PckCa {
-        self.ca
+        self.pck.ca
     }
 
     /// Identity of the evidence for replay and audit: SHA-256 of the signed body, because the
@@ -166,6 +168,11 @@ impl ParsedQuote {
     /// The quoting enclave's authentication data.
     pub(crate) fn qe_authentication(&self) -> &[u8] {
         &self.bytes[self.layout.qe_report + QE_REPORT + 66..][..QE_AUTHENTICATION]
+    }
+
+    /// What the PCK certificate names.
+    pub(crate) fn pck(&self) -> &PckLeaf {
+        &self.pck
     }
 
     /// The PCK chain's text.

@@ -23,6 +23,8 @@ use crate::{
     window::Window,
 };
 
+const CERTIFICATE_END: &str = "-----END CERTIFICATE-----";
+
 /// Four verified items that belong together.
 #[derive(Debug, Clone, Copy)]
 pub struct BundleItems<'a> {
@@ -44,6 +46,8 @@ pub struct CollateralBundle(Arc<Content>);
 #[derive(Debug)]
 struct Content {
     raw: QuoteCollateralV3,
+    /// The same without the certificates that no path needs: what dcap-qvl verifies with.
+    lean: QuoteCollateralV3,
     digest: Digest,
     tcb_info: TcbInfo,
     qe_identity: QeIdentity,
@@ -131,6 +135,7 @@ impl CollateralBundle {
         let canonical = serde_json::to_vec(&raw).expect("text and bytes can be written");
         Ok(Self(Arc::new(Content {
             digest: sha256(&canonical),
+            lean: lean(&raw),
             raw,
             tcb_info,
             qe_identity,
@@ -208,6 +213,10 @@ impl CollateralBundle {
         &self.0.raw
     }
 
+    pub(crate) fn lean(&self) -> &QuoteCollateralV3 {
+        &self.0.lean
+    }
+
     pub(crate) fn tcb_info(&self) -> &TcbInfo {
         &self.0.tcb_info
     }
@@ -218,5 +227,20 @@ impl CollateralBundle {
 
     pub(crate) fn dates(&self) -> impl Iterator<Item = (&str, Window)> {
         self.0.dates.iter().copied()
+    }
+}
+
+/// Signers stand directly below the root (dcap-qvl demands it), and the root is ours: of their
+/// chains only the leaf is of use, so parsing the rest is saved.
+fn lean(raw: &QuoteCollateralV3) -> QuoteCollateralV3 {
+    let leaf = |chain: &str| match chain.find(CERTIFICATE_END) {
+        Some(at) => chain[..at + CERTIFICATE_END.len()].to_owned(),
+        None => chain.to_owned(),
+    };
+    QuoteCollateralV3 {
+        tcb_info_issuer_chain: leaf(&raw.tcb_info_issuer_chain),
+        qe_identity_issuer_chain: leaf(&raw.qe_identity_issuer_chain),
+        pck_crl_issuer_chain: String::new(),
+        ..raw.clone()
     }
 }

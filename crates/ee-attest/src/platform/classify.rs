@@ -4,7 +4,6 @@
 //! in the order of the codes; what no step explains is `quote_unverified`, and no negative that
 //! we can generate ends there.
 
-use dcap_qvl::intel::parse_pck_extension;
 use ee_core::attestation::{AttestationCode as Code, Failure};
 use ee_protocol::{refusal::Refusal, report_data::sha256, time::Timestamp};
 use rustls_pki_types::CertificateDer;
@@ -127,10 +126,13 @@ fn pck_chain(inputs: &Inputs<'_>) -> Result<(), Failure> {
 
 /// When leaf and intermediates are valid, half-open. A root that the quote carries along is not
 /// looked at: ours counts.
-pub(super) fn validity(chain: &[Vec<u8>]) -> Option<Window> {
-    let (leaf, rest) = chain.split_first()?;
-    let mut window = Certificate::read(leaf)?.validity;
-    for certificate in rest.iter().filter_map(|der| Certificate::read(der)) {
+pub(super) fn validity(quote: &ParsedQuote) -> Option<Window> {
+    let mut window = quote.pck().validity;
+    for block in pem::blocks(quote.pck_chain())?.into_iter().skip(1) {
+        let der = pem::decode(block)?;
+        let Some(certificate) = Certificate::read(&der) else {
+            continue;
+        };
         if certificate.issuer != certificate.subject {
             window = window.and(certificate.validity);
         }
@@ -146,7 +148,7 @@ fn verify_pck_chain(
 ) -> Result<(), Failure> {
     let chain = pem::certificates(quote.pck_chain()).unwrap_or_default();
     let outcome = chain::verify(root, &chain, lists, now, crypto::algorithm());
-    let outcome = outcome.and_then(|_| match validity(&chain) {
+    let outcome = outcome.and_then(|_| match validity(quote) {
         Some(window) if window.contains(now) => Ok(()),
         Some(_) | None => Err(webpki::Error::InvalidCertValidity),
     });
@@ -272,23 +274,10 @@ pub(super) fn signature_invalid() -> Failure {
 
 fn levels(inputs: &Inputs<'_>) -> Result<(), Failure> {
     let Inputs { quote, bundle, .. } = inputs;
-    let chain = pem::certificates(quote.pck_chain()).unwrap_or_default();
-    let Some(pck) = chain
-        .first()
-        .and_then(|leaf| parse_pck_extension(leaf).ok())
-    else {
-        return Err(platform(
-            Code::PlatformChainInvalid,
-            "PCK certificate",
-            "Intel's SGX extension",
-            "an unreadable one",
-            "The owner of the platform renews its PCK certificate.",
-        ));
-    };
     let qe_isv_svn = qe_isv_svn(quote);
     let platform_of = Platform {
         bundle,
-        pck: &pck,
+        pck: quote.pck(),
         registers: quote.registers(),
         qe_isv_svn,
     };

@@ -6,17 +6,16 @@
 
 use dcap_qvl::{
     QeTcbLevel, SvnComponent, SvnShortfall, TcbInfo, TcbLevel, TcbStatus as Level,
-    intel::PckExtension,
     tcb_info::{TdxModuleIdentity, TdxModuleTcbLevel},
 };
 use ee_protocol::{report_data::sha256, time::Timestamp};
 
-use crate::{collateral::CollateralBundle, registers::Registers};
+use crate::{collateral::CollateralBundle, pck::PckLeaf, registers::Registers};
 
 /// What the platform is measured against and what it has.
 pub(super) struct Platform<'a> {
     pub(super) bundle: &'a CollateralBundle,
-    pub(super) pck: &'a PckExtension,
+    pub(super) pck: &'a PckLeaf,
     pub(super) registers: &'a Registers,
     /// ISVSVN of the quoting enclave, from its report.
     pub(super) qe_isv_svn: u16,
