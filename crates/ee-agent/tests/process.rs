@@ -1,10 +1,5 @@
 //! The program itself: what it says about its settings, and that a signal ends it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
 use std::{
     net::TcpListener,
     process::{Command, Output, Stdio},
