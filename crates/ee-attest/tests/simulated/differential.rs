@@ -24,6 +24,10 @@ impl Noise {
         self.0
     }
 
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+
     fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).expect("below a usize")
     }
@@ -56,15 +60,11 @@ fn known(status: SimStatus, noise: &mut Noise) -> Known {
 /// A genuine quote with registers and report data of its own, on one of four machines.
 fn sample(platform: &SimPlatform, number: usize, noise: &mut Noise) -> Vec<u8> {
     let mut td = Td::default();
-    td.rtmr[noise.below(4)] = [noise.below(256) as u8; 48];
-    td.mrtd = [noise.below(256) as u8; 48];
-    td.mr_config_id = [noise.below(256) as u8; 48];
-    let machine = platform.sibling(number as u32 / 8);
-    machine.quote(
-        &td,
-        QuoteVersion::ALL[number % 4],
-        &[noise.below(256) as u8; 64],
-    )
+    td.rtmr[noise.below(4)] = [noise.byte(); 48];
+    td.mrtd = [noise.byte(); 48];
+    td.mr_config_id = [noise.byte(); 48];
+    let machine = platform.sibling(u32::try_from(number / 8).expect("a few machines"));
+    machine.quote(&td, QuoteVersion::ALL[number % 4], &[noise.byte(); 64])
 }
 
 /// Leaves a quote as it is, flips bits anywhere or in the measured part, or grafts a part of
