@@ -40,6 +40,11 @@ async fn attestation_upkeep(state: AppState) {
             tracing::warn!(event = "allowlist_changed", %release);
             state.plane.reattest(release.repo, release.tag).await;
         }
+        if let Some(date) = state.upstream.take_date()
+            && let Err(error) = state.attestor.confirm_clock(date).await
+        {
+            tracing::warn!(event = "clock_not_kept", %error);
+        }
         let pause = done.next.since(state.now()).clamp(PAUSE_MIN, PAUSE_MAX);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

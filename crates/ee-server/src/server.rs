@@ -30,7 +30,7 @@ use crate::{
     tasks::{Died, Tasks},
     tls::{self, Alpn},
     tunnel::Tunnels,
-    upstream::{self, AllowlistDir, AssetHosts, GithubSource, PccsSource},
+    upstream::{self, AllowlistDir, AssetHosts, GithubSource, HttpClient, PccsSource},
 };
 
 /// After the drain every task ends at its next await; longer means that one hangs.
@@ -178,7 +178,8 @@ async fn assemble(
         },
         loosened: settings.networks.loosened(),
     };
-    let attestor = attestor(&settings, options, &store, tasks).await?;
+    let upstream = upstream::client()?;
+    let attestor = attestor(&settings, options, &store, tasks, upstream.clone()).await?;
     let state = AppState::new(Inner {
         endpoints: endpoints(&settings),
         settings,
@@ -190,6 +191,7 @@ async fn assemble(
         policy,
         tunnels: Tunnels::new(&tunnel_key),
         tunnel_key,
+        upstream,
         auth,
         trust,
     });
@@ -259,8 +261,8 @@ async fn attestor(
     options: ServerOptions,
     store: &Store,
     tasks: &Tasks,
+    client: HttpClient,
 ) -> anyhow::Result<Arc<Attestor>> {
-    let client = upstream::client()?;
     let asset = settings.allowlist_asset.clone();
     let releases: Arc<dyn ReleaseSource> = match &settings.allowlist_dir {
         Some(root) => Arc::new(AllowlistDir::new(root.clone(), asset)),

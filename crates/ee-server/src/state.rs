@@ -13,6 +13,7 @@ use crate::{
     config::Settings,
     tasks::Tasks,
     tunnel::{Link, Tunnels},
+    upstream::HttpClient,
 };
 
 /// Handle to the server's parts; clones are cheap.
@@ -39,6 +40,8 @@ pub struct Inner {
     pub tunnel_key: TunnelKey,
     /// What tunnels share: places, slots, the inner TLS.
     pub tunnels: Tunnels,
+    /// The client of GitHub and the collateral endpoints.
+    pub upstream: HttpClient,
     /// Tokens.
     pub auth: Auth,
     /// Where agents and people reach what answers describe.

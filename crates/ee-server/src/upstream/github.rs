@@ -243,10 +243,12 @@ impl GithubSource {
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
-        request
+        let response = request
             .send()
             .await
-            .map_err(|error| outage(error_text(error)))
+            .map_err(|error| outage(error_text(error)))?;
+        self.client.note_date(&response);
+        Ok(response)
     }
 
     fn url(&self, text: &str) -> Result<Url, ReleaseError> {

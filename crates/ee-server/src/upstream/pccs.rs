@@ -69,6 +69,7 @@ impl PccsSource {
         let (url, chain_header) = place(base, key);
         let response = self.client.get(url).send().await;
         let response = response.map_err(|error| outage(error_text(error)))?;
+        self.client.note_date(&response);
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Err(CollateralError::NotFound),

@@ -23,7 +23,7 @@ pub const UPTIME: &str = "uptime-token-0123456789abcdef";
 pub struct Running {
     pub server: RunningServer,
     pub dir: Arc<TempDir>,
-    client: reqwest::Client,
+    client: upstream::HttpClient,
 }
 
 impl Running {
