@@ -2,7 +2,7 @@
 
 use ee_attest::{CollateralBundle, Verifier};
 use ee_testbed::{
-    platform::{SimOptions, SimPlatform},
+    platform::{Flaw, SimOptions, SimPlatform},
     quote::QuoteVersion,
     tcb::SimStatus,
     td::Td,
@@ -63,7 +63,14 @@ fn sample(platform: &SimPlatform, number: usize, noise: &mut Noise) -> Vec<u8> {
     td.rtmr[noise.below(4)] = [noise.byte(); 48];
     td.mrtd = [noise.byte(); 48];
     td.mr_config_id = [noise.byte(); 48];
-    let machine = platform.sibling(u32::try_from(number / 8).expect("a few machines"));
+    let machine = platform.sibling_with(
+        u32::try_from(number / 8).expect("a few machines"),
+        |machine| {
+            if number % 3 == 0 {
+                machine.flaws.insert(Flaw::ModuleOutOfDate);
+            }
+        },
+    );
     machine.quote(&td, QuoteVersion::ALL[number % 4], &[noise.byte(); 64])
 }
 
@@ -137,6 +144,23 @@ fn a_hit_ends_with_the_collateral() {
     );
     let late = verifier.verify_quote(&bytes, &bundle, at(until));
     assert_eq!(reason(late), "collateral_expired");
+}
+
+#[test]
+fn another_module_on_a_known_machine_is_another_platform() {
+    let (verifier, bundle) = (verifier(&good()), bundle(&good()));
+    let outdated = good().sibling_with(0, |machine| {
+        machine.flaws.insert(Flaw::ModuleOutOfDate);
+    });
+    let status = |platform: &SimPlatform| {
+        let bytes = quote(platform, QuoteVersion::V4);
+        let verified = verifier
+            .verify_quote(&bytes, &bundle, now())
+            .expect("verified");
+        verified.tcb_status().as_str()
+    };
+    assert_eq!(status(&good()), "UpToDate");
+    assert_eq!(status(&outdated), "OutOfDate");
 }
 
 #[test]
