@@ -2,13 +2,14 @@
 
 use ee_attest::{CollateralBundle, Verifier};
 use ee_testbed::{
+    dates::{DatedItem, Window},
     platform::{Flaw, SimOptions, SimPlatform},
     quote::QuoteVersion,
     tcb::SimStatus,
     td::Td,
 };
 
-use crate::rig::{SEED, at, bundle, cold_verifier, good, now, quote, reason, verifier};
+use crate::rig::{NOW_S, SEED, at, bundle, cold_verifier, good, now, quote, reason, verifier};
 
 /// Mutated quotes in the normal run; 10^6 before a new version of dcap-qvl.
 const QUOTES: u64 = 10_000;
@@ -66,7 +67,7 @@ fn sample(platform: &SimPlatform, number: usize, noise: &mut Noise) -> Vec<u8> {
     let machine = platform.sibling_with(
         u32::try_from(number / 8).expect("a few machines"),
         |machine| {
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 machine.flaws.insert(Flaw::ModuleOutOfDate);
             }
         },
@@ -144,6 +145,19 @@ fn a_hit_ends_with_the_collateral() {
     );
     let late = verifier.verify_quote(&bytes, &bundle, at(until));
     assert_eq!(reason(late), "collateral_expired");
+}
+
+#[test]
+fn a_hit_ends_with_the_platforms_certificate() {
+    let (from, until) = (NOW_S - 3_600, NOW_S + 3_600);
+    let options = SimOptions::default().with_dates(DatedItem::PckLeaf, Window { from, until });
+    let platform = SimPlatform::new(SEED, options);
+    let (verifier, bundle) = (verifier(&platform), bundle(&platform));
+    let bytes = quote(&platform, QuoteVersion::V4);
+    let at_time = |unix_s| reason(verifier.verify_quote(&bytes, &bundle, at(unix_s)));
+    assert_eq!(at_time(NOW_S), "pass");
+    assert_eq!(at_time(until - 1), "pass");
+    assert_eq!(at_time(until), "platform_chain_invalid");
 }
 
 #[test]
