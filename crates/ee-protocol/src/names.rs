@@ -77,7 +77,8 @@ name_type!(
 );
 
 name_type!(
-    /// A GitHub repository, `owner/name`. Compare identities with [`Repo::key`]: GitHub ignores case.
+    /// A GitHub repository, `owner/name`. Compare identities with [`Repo::key`], for GitHub
+    /// ignores case.
     Repo,
     "repo",
     "owner/name as on GitHub",
