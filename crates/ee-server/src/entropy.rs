@@ -39,7 +39,9 @@ pub fn fill(bytes: &mut [u8]) {
 }
 
 fn fetch(bytes: &mut [u8]) {
-    SystemRandom::new().fill(bytes).expect("the operating system provides randomness");
+    SystemRandom::new()
+        .fill(bytes)
+        .expect("the operating system provides randomness");
 }
 
 /// A seed for a ChaCha generator: sessions make their nonces from one.

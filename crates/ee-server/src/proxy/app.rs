@@ -64,8 +64,12 @@ pub fn select(
 fn named_by_proxy(headers: &HeaderMap, peer: Peer) -> Result<Option<AppName>, Box<Problem>> {
     match (headers.get(X_EE_APP), peer) {
         (Some(value), Peer::TrustedProxy) => {
-            let app = value.to_str().ok().and_then(|text| AppName::parse(text).ok());
-            app.map(Some).ok_or_else(|| Problem::new(ProblemCode::InvalidAppName).into())
+            let app = value
+                .to_str()
+                .ok()
+                .and_then(|text| AppName::parse(text).ok());
+            app.map(Some)
+                .ok_or_else(|| Problem::new(ProblemCode::InvalidAppName).into())
         }
         (Some(_), Peer::Stranger) | (None, _) => Ok(None),
     }
@@ -103,8 +107,14 @@ mod tests {
         assert_eq!(proxy("10.0.0.1:9090", "hello", None), "hello");
         assert_eq!(proxy("other.example.com", "hello", None), "hello");
         assert_eq!(proxy("hello.app.test", "hello", Some("app.test")), "hello");
-        assert_eq!(proxy("other.app.test", "hello", Some("app.test")), "app_host_mismatch");
-        assert_eq!(proxy("evil.test", "hello", Some("app.test")), "host_unknown");
+        assert_eq!(
+            proxy("other.app.test", "hello", Some("app.test")),
+            "app_host_mismatch"
+        );
+        assert_eq!(
+            proxy("evil.test", "hello", Some("app.test")),
+            "host_unknown"
+        );
         assert_eq!(proxy("x.example.com", "No Name", None), "invalid_app_name");
     }
 
@@ -113,7 +123,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, "hello.test".parse().expect("value"));
         let uri = |text: &'static str| Uri::from_static(text);
-        assert_eq!(authority(&uri("http://HELLO.test/x"), &headers), Ok("HELLO.test"));
+        assert_eq!(
+            authority(&uri("http://HELLO.test/x"), &headers),
+            Ok("HELLO.test")
+        );
         assert_eq!(authority(&uri("/x"), &headers), Ok("hello.test"));
         let other = authority(&uri("http://victim.test/x"), &headers).expect_err("differs");
         assert_eq!(other.code, "invalid_request");

@@ -5,8 +5,9 @@
 
 use http::{
     HeaderMap, HeaderName,
-    header::{AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING,
-        UPGRADE},
+    header::{
+        AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
 };
 
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -31,7 +32,9 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     let wants_trailers = headers.get_all(TE).iter().any(|value| {
-        value.to_str().is_ok_and(|text| text.split(',').any(|word| word.trim() == "trailers"))
+        value
+            .to_str()
+            .is_ok_and(|text| text.split(',').any(|word| word.trim() == "trailers"))
     });
     if headers.remove(TE).is_some() && wants_trailers {
         headers.insert(TE, http::HeaderValue::from_static("trailers"));
@@ -40,9 +43,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes `ee-*` and `x-ee-*`: those are ours to write, on either side.
 pub fn strip_ours(headers: &mut HeaderMap) {
-    let ours = |name: &&HeaderName| {
-        name.as_str().starts_with("ee-") || name.as_str().starts_with("x-ee-")
-    };
+    let ours =
+        |name: &&HeaderName| name.as_str().starts_with("ee-") || name.as_str().starts_with("x-ee-");
     let found: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
     for name in found {
         headers.remove(name);
@@ -50,7 +52,10 @@ pub fn strip_ours(headers: &mut HeaderMap) {
 }
 
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let lines = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     lines
         .flat_map(|line| line.split(','))
         .filter_map(|name| HeaderName::try_from(name.trim()).ok())
@@ -61,7 +66,9 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 fn may_be_nominated(name: &HeaderName) -> bool {
     let text = name.as_str();
     let protected = [HOST, COOKIE, AUTHORIZATION, FORWARDED, TE].contains(name);
-    let written_by_us = ["x-forwarded-", "ee-", "x-ee-"].iter().any(|p| text.starts_with(p));
+    let written_by_us = ["x-forwarded-", "ee-", "x-ee-"]
+        .iter()
+        .any(|p| text.starts_with(p));
     !protected && !written_by_us
 }
 
@@ -71,7 +78,10 @@ mod tests {
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let parse = |(name, value): &(&str, &str)| {
-            (name.parse::<HeaderName>().expect("name"), value.parse().expect("value"))
+            (
+                name.parse::<HeaderName>().expect("name"),
+                value.parse().expect("value"),
+            )
         };
         lines.iter().map(parse).collect()
     }
@@ -97,7 +107,13 @@ mod tests {
 
     #[test]
     fn what_others_rely_on_cannot_be_nominated_away() {
-        let kept = ["authorization", "cookie", "x-forwarded-for", "x-ee-app", "forwarded"];
+        let kept = [
+            "authorization",
+            "cookie",
+            "x-forwarded-for",
+            "x-ee-app",
+            "forwarded",
+        ];
         let nominees = kept.join(",");
         let mut lines: Vec<(&str, &str)> = kept.iter().map(|name| (*name, "value")).collect();
         lines.push(("connection", &nominees));

@@ -44,7 +44,13 @@ where
         let detail = format!("a body with status {}", parts.status.as_u16());
         return Err(refuse(ProblemCode::BadAgentResponse, &detail));
     }
-    Ok(Response::from_parts(parts, ProxyBody::App { body, _lease: lease }))
+    Ok(Response::from_parts(
+        parts,
+        ProxyBody::App {
+            body,
+            _lease: lease,
+        },
+    ))
 }
 
 /// The first answer of at most three tunnels, with the credit it holds.
@@ -80,7 +86,11 @@ where
 }
 
 /// A tunnel that was not tried yet, or the refusal that a person can act on.
-fn choose(state: &AppState, caller: &Caller, tried: &[TunnelId]) -> Result<Lease<Link>, Box<Problem>> {
+fn choose(
+    state: &AppState,
+    caller: &Caller,
+    tried: &[TunnelId],
+) -> Result<Lease<Link>, Box<Problem>> {
     let mut seed = [0; 8];
     for _ in 0..DRAWS_MAX {
         entropy::fill(&mut seed);
@@ -98,7 +108,13 @@ fn choose(state: &AppState, caller: &Caller, tried: &[TunnelId]) -> Result<Lease
 /// methods that may be repeated (RFC 9110 9.2.2) when the tunnel was lost before any answer.
 fn may_retry(error: &TunnelError, method: &Method) -> bool {
     let lost = matches!(error, TunnelError::Disconnected);
-    let repeatable = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
+    let repeatable = [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::DELETE,
+    ];
     error.retry_is_safe() || (lost && repeatable.contains(method))
 }
 

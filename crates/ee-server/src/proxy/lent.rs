@@ -33,7 +33,12 @@ impl<B: Body> Lender<B> {
         let body = guard.as_ref()?;
         let (ended, hint) = (body.is_end_stream(), body.size_hint());
         drop(guard);
-        Some(Lent { shared: Arc::clone(&self.0), taken: None, ended, hint })
+        Some(Lent {
+            shared: Arc::clone(&self.0),
+            taken: None,
+            ended,
+            hint,
+        })
     }
 }
 
@@ -46,7 +51,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Lent<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if self.taken.is_none() {
-            let taken = self.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let taken = self
+                .shared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             self.taken = taken;
         }
         match &mut self.taken {
@@ -60,7 +69,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Lent<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.taken.as_ref().map_or(self.hint.clone(), Body::size_hint)
+        self.taken.as_ref().map_or(self.hint, Body::size_hint)
     }
 }
 

@@ -39,7 +39,7 @@ use crate::{
 /// Time for a request's head (TUNNEL 10).
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Public header block and count (TUNNEL 10).
-const HEAD_MAX_BYTES: usize = 64 * 1024;
+const HEAD_MAX_BYTES: u32 = 64 * 1024;
 const HEADERS_MAX: usize = 128;
 /// Streams of one HTTP/2 connection (TUNNEL 10).
 const H2_STREAMS_MAX: u32 = 128;
@@ -71,7 +71,10 @@ pub async fn run_listener(state: AppState, listener: Listener) {
 }
 
 async fn connection(state: AppState, incoming: Incoming, peer: SocketAddr) -> Result<(), String> {
-    let conn = incoming.handshake().await.map_err(|error| error.to_string())?;
+    let conn = incoming
+        .handshake()
+        .await
+        .map_err(|error| error.to_string())?;
     let closing = state.tasks.closing().clone();
     tokio::select! {
         served = serve(state, conn, peer) => served.map_err(|error| error.to_string()),
@@ -93,7 +96,7 @@ async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> hyper::Result<(
         let connection = http2::Builder::new(Executor(tasks))
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS_MAX)
-            .max_header_list_size(HEAD_MAX_BYTES as u32)
+            .max_header_list_size(HEAD_MAX_BYTES)
             .serve_connection(io, service);
         tokio::pin!(connection);
         tokio::select! {
@@ -105,7 +108,7 @@ async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> hyper::Result<(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_MAX_BYTES)
+        .max_buf_size(HEAD_MAX_BYTES as usize)
         .max_headers(HEADERS_MAX)
         .serve_connection(io, service);
     tokio::pin!(connection);
@@ -145,11 +148,21 @@ async fn through(
 ) -> Result<Response<ProxyBody>, Box<Problem>> {
     request::check(&head)?;
     let trusted = state.settings.trusted_proxies.contains(address);
-    let peer = if trusted { Peer::TrustedProxy } else { Peer::Stranger };
+    let peer = if trusted {
+        Peer::TrustedProxy
+    } else {
+        Peer::Stranger
+    };
     let authority = app::authority(&head.uri, &head.headers)?.to_owned();
     let domain = state.settings.app_domain.as_deref();
     let app = app::select(&authority, &head.headers, peer, domain)?;
-    let caller = Caller { app, authority, scheme, address, peer };
+    let caller = Caller {
+        app,
+        authority,
+        scheme,
+        address,
+        peer,
+    };
     let id = request::rewrite(&mut head, &caller)?;
     forward(state, &caller, head, body, &id).await
 }
@@ -167,12 +180,25 @@ fn refusal(mut problem: Problem, request_id: &str) -> Response<ProxyBody> {
     headers.insert("x-ee-origin", HeaderValue::from_static("control"));
     response::identify(headers, request_id);
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from(ee_control::proxy::RETRY_AFTER_S));
+        headers.insert(
+            RETRY_AFTER,
+            HeaderValue::from(ee_control::proxy::RETRY_AFTER_S),
+        );
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
+        let methods = [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+        ];
         let allow = methods.map(|method| method.to_string()).join(", ");
-        headers.extend(HeaderValue::try_from(allow).ok().map(|allow| (ALLOW, allow)));
+        headers.extend(
+            HeaderValue::try_from(allow)
+                .ok()
+                .map(|allow| (ALLOW, allow)),
+        );
     }
     response
 }
@@ -216,7 +242,9 @@ impl Connections {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let Some((connections, address)) = self.0.take() else { return };
+        let Some((connections, address)) = self.0.take() else {
+            return;
+        };
         let mut counts = connections.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = counts.get_mut(&address).map_or(0, |count| {
             *count -= 1;
@@ -236,13 +264,20 @@ mod tests {
     fn one_address_cannot_take_every_connection() {
         let connections = Connections::default();
         let address: IpAddr = "192.0.2.1".parse().expect("address");
-        let held: Vec<_> =
-            (0..CONNECTIONS_PER_IP_MAX).map(|_| connections.enter(address, false)).collect();
+        let held: Vec<_> = (0..CONNECTIONS_PER_IP_MAX)
+            .map(|_| connections.enter(address, false))
+            .collect();
         assert!(held.iter().all(Option::is_some));
         assert!(connections.enter(address, false).is_none());
-        assert!(connections.enter(address, true).is_some(), "trusted proxies are exempt");
+        assert!(
+            connections.enter(address, true).is_some(),
+            "trusted proxies are exempt"
+        );
         drop(held);
         assert!(connections.enter(address, false).is_some());
-        assert!(connections.0.lock().expect("not poisoned").is_empty(), "nothing is left behind");
+        assert!(
+            connections.0.lock().expect("not poisoned").is_empty(),
+            "nothing is left behind"
+        );
     }
 }

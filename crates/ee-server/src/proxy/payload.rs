@@ -26,14 +26,19 @@ pub fn parse(body: &[u8]) -> Result<Request<Bytes>, Box<Problem>> {
         .ok_or_else(|| refused("method", "is no HTTP method that can be forwarded"))?;
     let path = text("path", "/")?;
     if !is_origin_form(&path) {
-        return Err(refused("path", "must begin with '/' and hold visible ASCII only"));
+        return Err(refused(
+            "path",
+            "must begin with '/' and hold visible ASCII only",
+        ));
     }
     let body = STANDARD
         .decode(text("body_b64", "")?)
         .map_err(|_| refused("body_b64", "must be standard base64 with padding"))?;
     let mut request = Request::new(Bytes::from(body));
     *request.method_mut() = method;
-    *request.uri_mut() = path.parse().map_err(|_| refused("path", "is no request target"))?;
+    *request.uri_mut() = path
+        .parse()
+        .map_err(|_| refused("path", "is no request target"))?;
     *request.headers_mut() = headers(members.get("headers"))?;
     Ok(request)
 }
@@ -46,9 +51,14 @@ fn headers(value: Option<&Value>) -> Result<HeaderMap, Box<Problem>> {
     };
     let mut headers = HeaderMap::new();
     for (name, value) in members {
-        let parsed = HeaderName::try_from(name.as_str()).ok().zip(field_value(value));
+        let parsed = HeaderName::try_from(name.as_str())
+            .ok()
+            .zip(field_value(value));
         let (name, value) = parsed.ok_or_else(|| {
-            refused("headers", "must hold valid field names and text without line breaks")
+            refused(
+                "headers",
+                "must hold valid field names and text without line breaks",
+            )
         })?;
         // The length follows from the body, the host from the app.
         if name != HOST && name != http::header::CONTENT_LENGTH {
@@ -59,7 +69,9 @@ fn headers(value: Option<&Value>) -> Result<HeaderMap, Box<Problem>> {
 }
 
 fn field_value(value: &Value) -> Option<HeaderValue> {
-    value.as_str().and_then(|text| HeaderValue::from_str(text).ok())
+    value
+        .as_str()
+        .and_then(|text| HeaderValue::from_str(text).ok())
 }
 
 fn refused(member: &str, detail: &str) -> Box<Problem> {
@@ -67,7 +79,10 @@ fn refused(member: &str, detail: &str) -> Box<Problem> {
     if member.is_empty() {
         return problem.detail(detail).into();
     }
-    problem.detail(format!("{member} {detail}")).field(format!("/{member}"), "invalid_field").into()
+    problem
+        .detail(format!("{member} {detail}"))
+        .field(format!("/{member}"), "invalid_field")
+        .into()
 }
 
 #[cfg(test)]
@@ -77,7 +92,10 @@ mod tests {
     #[test]
     fn an_empty_payload_gets_the_front_page() {
         let request = parse(b"{}").expect("defaults");
-        assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/"));
+        assert_eq!(
+            (request.method(), request.uri().path()),
+            (&Method::GET, "/")
+        );
         assert!(request.body().is_empty());
     }
 
@@ -89,7 +107,11 @@ mod tests {
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.uri(), "/a?b=1");
         assert_eq!(request.body().as_ref(), b"ping");
-        assert_eq!(request.headers().len(), 1, "the host is not the caller's to choose");
+        assert_eq!(
+            request.headers().len(),
+            1,
+            "the host is not the caller's to choose"
+        );
     }
 
     #[test]

@@ -42,16 +42,31 @@ async fn post(state: &AppState, app: &str, request: Request) -> Result<Response,
     let app = AppName::parse(app)
         .map_err(|_| Problem::new(ProblemCode::UnknownApp).not_allowed("unknown_app"))?;
     let (outer, body) = request.into_parts();
-    let body = bounded(body, PAYLOAD_MAX_BYTES).await.map_err(|problem| *problem)?;
+    let body = bounded(body, PAYLOAD_MAX_BYTES)
+        .await
+        .map_err(|problem| *problem)?;
     let (mut head, body) = payload::parse(&body)?.into_parts();
     let authority = match &state.settings.app_domain {
         Some(domain) => format!("{app}.{domain}"),
         None => app.to_string(),
     };
     let unknown = std::net::IpAddr::from([0, 0, 0, 0]);
-    let address = outer.extensions.get::<ClientIp>().map_or(unknown, |client| client.0);
-    let scheme = if state.settings.tls.is_some() { "https" } else { "http" };
-    let caller = Caller { app, authority, scheme, address, peer: Peer::Stranger };
+    let address = outer
+        .extensions
+        .get::<ClientIp>()
+        .map_or(unknown, |client| client.0);
+    let scheme = if state.settings.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let caller = Caller {
+        app,
+        authority,
+        scheme,
+        address,
+        peer: Peer::Stranger,
+    };
     if let Some(RequestId(id)) = outer.extensions.get::<RequestId>()
         && let Ok(id) = http::HeaderValue::from_str(id)
     {

@@ -94,7 +94,9 @@ pub fn is_origin_form(target: &str) -> bool {
 fn asks_for_websocket(headers: &HeaderMap) -> bool {
     headers.get_all(UPGRADE).iter().any(|value| {
         let words = value.to_str().unwrap_or_default().split(',');
-        words.map(str::trim).any(|word| word.eq_ignore_ascii_case("websocket"))
+        words
+            .map(str::trim)
+            .any(|word| word.eq_ignore_ascii_case("websocket"))
     })
 }
 
@@ -122,7 +124,10 @@ pub fn rewrite(head: &mut Parts, caller: &Caller) -> Result<String, Box<Problem>
     let app = visible(caller.app.as_str());
     headers.insert(X_EE_APP, app.clone());
     headers.insert(EE_APP, app);
-    headers.insert(EE_DEADLINE_MS, HeaderValue::from(HEADERS_WITHIN.as_millis() as u64));
+    headers.insert(
+        EE_DEADLINE_MS,
+        HeaderValue::from(HEADERS_WITHIN.as_secs() * 1000),
+    );
     Ok(id)
 }
 
@@ -132,7 +137,12 @@ fn name_client(headers: &mut HeaderMap, caller: &Caller) {
     let before = match caller.peer {
         Peer::TrustedProxy => joined(headers, &X_FORWARDED_FOR),
         Peer::Stranger => {
-            for name in [X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, FORWARDED] {
+            for name in [
+                X_FORWARDED_PROTO,
+                X_FORWARDED_HOST,
+                X_FORWARDED_PORT,
+                FORWARDED,
+            ] {
                 headers.remove(name);
             }
             None
@@ -140,9 +150,15 @@ fn name_client(headers: &mut HeaderMap, caller: &Caller) {
     };
     let chain = before.map_or_else(|| address.clone(), |before| format!("{before}, {address}"));
     headers.insert(X_FORWARDED_FOR, visible(&chain));
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(caller.scheme));
-    headers.entry(X_FORWARDED_HOST).or_insert_with(|| visible(&caller.authority));
-    headers.entry(X_FORWARDED_PORT).or_insert_with(|| visible(port(caller)));
+    headers
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static(caller.scheme));
+    headers
+        .entry(X_FORWARDED_HOST)
+        .or_insert_with(|| visible(&caller.authority));
+    headers
+        .entry(X_FORWARDED_PORT)
+        .or_insert_with(|| visible(port(caller)));
     let hop = forwarded_hop(caller);
     let before = joined(headers, &FORWARDED);
     let chain = before.map_or_else(|| hop.clone(), |before| format!("{before}, {hop}"));
@@ -162,12 +178,19 @@ fn forwarded_hop(caller: &Caller) -> String {
 fn port(caller: &Caller) -> &str {
     let explicit = caller.authority.rsplit_once(':').map(|(_, port)| port);
     let number = explicit.filter(|port| !port.is_empty() && port.parse::<u16>().is_ok());
-    number.unwrap_or(if caller.scheme == "https" { "443" } else { "80" })
+    number.unwrap_or(if caller.scheme == "https" {
+        "443"
+    } else {
+        "80"
+    })
 }
 
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let lines: Vec<&str> =
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let lines: Vec<&str> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
@@ -176,7 +199,11 @@ fn new_trace() -> HeaderValue {
     let mut ids = [0_u8; 24];
     entropy::fill(&mut ids);
     let (trace, span) = ids.split_at(16);
-    visible(&format!("00-{}-{}-00", hex::encode(trace), hex::encode(span)))
+    visible(&format!(
+        "00-{}-{}-00",
+        hex::encode(trace),
+        hex::encode(span)
+    ))
 }
 
 /// A value that was parsed from a header field or made here; empty if it could not be one.
@@ -207,7 +234,10 @@ mod tests {
     }
 
     fn value<'a>(head: &'a Parts, name: &str) -> &'a str {
-        head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("absent")
+        head.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("absent")
     }
 
     #[test]
@@ -216,7 +246,10 @@ mod tests {
         rewrite(&mut head, &caller(Peer::Stranger)).expect("valid");
         assert_eq!(head.uri, "http://hello.test:9090/a/%2e%2e//b?x=1");
         assert_eq!(value(&head, "host"), "absent");
-        assert_eq!((value(&head, "ee-app"), value(&head, "x-ee-app")), ("hello", "hello"));
+        assert_eq!(
+            (value(&head, "ee-app"), value(&head, "x-ee-app")),
+            ("hello", "hello")
+        );
         assert_eq!(value(&head, "ee-deadline-ms"), "60000");
     }
 
@@ -242,7 +275,10 @@ mod tests {
 
     #[test]
     fn a_trusted_proxys_word_is_kept_and_continued() {
-        let said = [("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https")];
+        let said = [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-proto", "https"),
+        ];
         let mut head = head(&said);
         rewrite(&mut head, &caller(Peer::TrustedProxy)).expect("valid");
         assert_eq!(value(&head, "x-forwarded-for"), "198.51.100.1, 192.0.2.7");
@@ -254,7 +290,15 @@ mod tests {
         for good in ["/", "/a?b", "//a", "/http://x"] {
             assert!(is_origin_form(good), "{good}");
         }
-        for bad in ["", "*", "http://169.254.169.254/", "/a b", "/a\tb", "/é", "a"] {
+        for bad in [
+            "",
+            "*",
+            "http://169.254.169.254/",
+            "/a b",
+            "/a\tb",
+            "/é",
+            "a",
+        ] {
             assert!(!is_origin_form(bad), "{bad:?}");
         }
     }
@@ -264,12 +308,17 @@ mod tests {
         let code = |head: &Parts| check(head).expect_err("refused").code;
         let both = head(&[("transfer-encoding", "chunked"), ("content-length", "5")]);
         assert_eq!(code(&both), "invalid_request");
-        assert_eq!(code(&head(&[("upgrade", "WebSocket")])), "upgrade_unsupported");
+        assert_eq!(
+            code(&head(&[("upgrade", "WebSocket")])),
+            "upgrade_unsupported"
+        );
         let mut connect = head(&[]);
         connect.method = Method::CONNECT;
         assert_eq!(code(&connect), "method_not_allowed");
         let mut long = head(&[]);
-        long.uri = format!("/{}", "x".repeat(TARGET_MAX_BYTES)).parse().expect("a target");
+        long.uri = format!("/{}", "x".repeat(TARGET_MAX_BYTES))
+            .parse()
+            .expect("a target");
         assert_eq!(code(&long), "uri_too_long");
         assert_eq!(check(&head(&[("upgrade", "h2c")])), Ok(()));
     }

@@ -8,8 +8,10 @@ use ee_protocol::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{ALT_SVC, CONTENT_SECURITY_POLICY, SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
-        X_CONTENT_TYPE_OPTIONS},
+    header::{
+        ALT_SVC, CONTENT_SECURITY_POLICY, SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
     response::Parts,
 };
 
@@ -69,7 +71,10 @@ pub fn confine(headers: &mut HeaderMap) {
 
 /// Whether the answer to this status has no body, whatever its fields say (RFC 9110 6.4.1).
 pub fn is_bodiless(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+    matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    )
 }
 
 fn bad(detail: &str) -> Box<Problem> {
@@ -115,7 +120,11 @@ mod tests {
         for gone in ["ee-origin", "alt-svc", "server", "connection", "x-gone"] {
             assert_eq!(value(gone), None, "{gone}");
         }
-        assert_eq!(head.headers.get_all(SET_COOKIE).iter().count(), 2, "repeats are kept");
+        assert_eq!(
+            head.headers.get_all(SET_COOKIE).iter().count(),
+            2,
+            "repeats are kept"
+        );
     }
 
     #[test]
@@ -133,7 +142,9 @@ mod tests {
         let mut headers = head(200, &[("set-cookie", "a=1"), ("clear-site-data", "*")]).headers;
         confine(&mut headers);
         assert!(!headers.contains_key(SET_COOKIE) && !headers.contains_key("clear-site-data"));
-        let policy = headers.get(CONTENT_SECURITY_POLICY).map(HeaderValue::as_bytes);
+        let policy = headers
+            .get(CONTENT_SECURITY_POLICY)
+            .map(HeaderValue::as_bytes);
         assert_eq!(policy, Some(&b"sandbox"[..]));
     }
 }

@@ -14,7 +14,11 @@ impl Admissions {
     pub(super) fn enter(&self, ip: IpAddr, counted: Counted) -> Result<Place, TooManyPending> {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pending.enter(ip, counted)?;
-        Ok(Place { admissions: self.clone(), ip, counted })
+        Ok(Place {
+            admissions: self.clone(),
+            ip,
+            counted,
+        })
     }
 }
 
@@ -27,7 +31,11 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut pending = self.admissions.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self
+            .admissions
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         pending.leave(self.ip, self.counted);
     }
 }
@@ -43,10 +51,15 @@ mod tests {
         let admissions = Admissions::default();
         let ip = IpAddr::from([203, 0, 113, 7]);
         let enter = || admissions.enter(ip, Counted::Yes);
-        let mut held: Vec<Place> =
-            (0..PENDING_PER_IP_MAX).map(|_| enter().expect("a free place")).collect();
+        let mut held: Vec<Place> = (0..PENDING_PER_IP_MAX)
+            .map(|_| enter().expect("a free place"))
+            .collect();
         assert!(enter().is_err());
-        assert!(admissions.enter(IpAddr::from([203, 0, 113, 8]), Counted::Yes).is_ok());
+        assert!(
+            admissions
+                .enter(IpAddr::from([203, 0, 113, 8]), Counted::Yes)
+                .is_ok()
+        );
         held.pop();
         assert!(enter().is_ok());
     }

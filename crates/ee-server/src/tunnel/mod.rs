@@ -56,7 +56,10 @@ pub async fn tunnel_open(State(state): State<AppState>, request: Request) -> Res
     if state.tasks.is_stopping() {
         return refuse(ProblemCode::Draining);
     }
-    let ip = request.extensions().get::<ClientIp>().map_or(IpAddr::from([0; 4]), |ip| ip.0);
+    let ip = request
+        .extensions()
+        .get::<ClientIp>()
+        .map_or(IpAddr::from([0; 4]), |ip| ip.0);
     let Ok(place) = state.tunnels.admissions.enter(ip, counted(&state, ip)) else {
         return refuse(ProblemCode::TooManyPending);
     };
@@ -81,5 +84,7 @@ fn counted(state: &AppState, ip: IpAddr) -> Counted {
 }
 
 fn refuse(code: ProblemCode) -> Response {
-    ApiError::from(code).with_header(header::RETRY_AFTER, RETRY_AFTER_S).into_response()
+    ApiError::from(code)
+        .with_header(header::RETRY_AFTER, RETRY_AFTER_S)
+        .into_response()
 }

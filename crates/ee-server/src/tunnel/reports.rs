@@ -24,7 +24,13 @@ pub(super) struct Reports {
 
 impl Reports {
     pub(super) fn new(plane: PlaneHandle<Link>, tunnel: TunnelId, link: Link) -> Self {
-        Self { plane, tunnel, link, waiting: VecDeque::new(), telling: None }
+        Self {
+            plane,
+            tunnel,
+            link,
+            waiting: VecDeque::new(),
+            telling: None,
+        }
     }
 
     pub(super) fn push(&mut self, event: Event) {

@@ -45,7 +45,10 @@ impl Slots {
             Some(ip) => Some(permit(self.of(ip)).await),
             None => None,
         };
-        Slot { _own: own, _shared: permit(Arc::clone(&self.newcomers)).await }
+        Slot {
+            _own: own,
+            _shared: permit(Arc::clone(&self.newcomers)).await,
+        }
     }
 
     fn of(&self, ip: IpAddr) -> Arc<Semaphore> {
@@ -64,7 +67,10 @@ impl Slots {
 }
 
 async fn permit(semaphore: Arc<Semaphore>) -> OwnedSemaphorePermit {
-    semaphore.acquire_owned().await.expect("the semaphore is never closed")
+    semaphore
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed")
 }
 
 #[cfg(test)]
@@ -76,13 +82,20 @@ mod tests {
     #[tokio::test]
     async fn one_address_gets_an_eighth_and_leaves_room_for_others() {
         let slots = Slots::new(1);
-        let (greedy, other) = (IpAddr::from([203, 0, 113, 7]), IpAddr::from([203, 0, 113, 8]));
+        let (greedy, other) = (
+            IpAddr::from([203, 0, 113, 7]),
+            IpAddr::from([203, 0, 113, 8]),
+        );
         let mut held = Vec::new();
         for _ in 0..SLOTS_PER_CORE / PER_IP_PART {
             held.push(slots.acquire(Some(greedy)).await);
         }
         let ninth = slots.acquire(Some(greedy));
-        assert!(tokio::time::timeout(Duration::from_millis(20), ninth).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), ninth)
+                .await
+                .is_err()
+        );
         slots.acquire(Some(other)).await;
         held.pop();
         slots.acquire(Some(greedy)).await;

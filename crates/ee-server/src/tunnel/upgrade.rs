@@ -28,19 +28,29 @@ pub(super) fn accept_value(request: &Request) -> Option<HeaderValue> {
         && request.version() == Version::HTTP_11
         && has_token(headers, &header::UPGRADE, "websocket")
         && has_token(headers, &header::CONNECTION, "upgrade")
-        && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION);
+        && headers
+            .get(header::SEC_WEBSOCKET_VERSION)
+            .is_some_and(|version| version == VERSION);
     let key = headers.get(header::SEC_WEBSOCKET_KEY)?.to_str().ok()?;
     let nonce = STANDARD.decode(key).ok()?;
     if !asked || nonce.len() != 16 {
         return None;
     }
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{ACCEPT_GUID}").as_bytes());
+    let hash = digest(
+        &SHA1_FOR_LEGACY_USE_ONLY,
+        format!("{key}{ACCEPT_GUID}").as_bytes(),
+    );
     HeaderValue::from_str(&STANDARD.encode(hash)).ok()
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case(token))
+    let lines = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case(token))
 }
 
 /// The 101.
@@ -85,15 +95,30 @@ mod tests {
 
     #[test]
     fn the_rfcs_example_is_accepted() {
-        assert_eq!(accepted(|_| {}).as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(
+            accepted(|_| {}).as_deref(),
+            Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        );
     }
 
     #[test]
     fn anything_less_is_not_an_upgrade() {
-        for name in ["upgrade", "connection", "sec-websocket-version", "sec-websocket-key"] {
-            assert_eq!(accepted(|headers| drop(headers.remove(name))), None, "{name}");
+        for name in [
+            "upgrade",
+            "connection",
+            "sec-websocket-version",
+            "sec-websocket-key",
+        ] {
+            assert_eq!(
+                accepted(|headers| drop(headers.remove(name))),
+                None,
+                "{name}"
+            );
         }
         let short = HeaderValue::from_static("c2hvcnQ=");
-        assert_eq!(accepted(|headers| drop(headers.insert("sec-websocket-key", short))), None);
+        assert_eq!(
+            accepted(|headers| drop(headers.insert("sec-websocket-key", short))),
+            None
+        );
     }
 }
