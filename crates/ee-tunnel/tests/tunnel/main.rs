@@ -1,8 +1,12 @@
 //! Both ends of a tunnel over an in-memory connection.
 
-#![expect(clippy::disallowed_methods, reason = "tests start the tasks of both ends")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the tasks of both ends"
+)]
 
 mod attacks;
 mod control_text;
+mod drain;
 mod pair;
 mod traffic;

@@ -98,13 +98,20 @@ async fn large_bodies_pass_in_both_directions() {
         )
         .await;
         let body = Full::new((0..LEN).map(pattern).collect::<Bytes>());
-        let answer = tunnel.handle.request(request("POST", "/", body)).await.expect("ok");
+        let answer = tunnel
+            .handle
+            .request(request("POST", "/", body))
+            .await
+            .expect("ok");
         // Read as a hop does: what is taken is let go. Whoever collects holds the window.
         let mut body = answer.into_body();
         let mut echoed = 0;
         while let Some(frame) = body.frame().await {
             let data = frame.expect("good").into_data().expect("data");
-            let in_place = data.iter().zip(echoed..).all(|(byte, at)| *byte == pattern(at));
+            let in_place = data
+                .iter()
+                .zip(echoed..)
+                .all(|(byte, at)| *byte == pattern(at));
             assert!(in_place, "bytes moved within {echoed}..");
             echoed += data.len();
         }
