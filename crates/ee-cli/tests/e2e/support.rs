@@ -3,6 +3,8 @@
 //! Everything listens on loopback, on ports the kernel chose. What a test starts it also ends:
 //! a child is killed when its handle is dropped.
 
+#![expect(clippy::disallowed_methods, reason = "these tests wait for real processes in real time")]
+
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
