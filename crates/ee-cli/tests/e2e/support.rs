@@ -3,7 +3,11 @@
 //! Everything listens on loopback, on ports the kernel chose. What a test starts it also ends:
 //! a child is killed when its handle is dropped.
 
-#![expect(clippy::disallowed_methods, reason = "these tests wait for real processes in real time")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "these tests wait for real processes and show what a failed one said"
+)]
 
 use std::{
     io::{BufRead, BufReader, Read},
