@@ -7,32 +7,41 @@
 //! chain ends at the root, an unknown release only when the platform has been verified
 //! (stages 7 and 8 then run before 5 and 6), so that a stranger without a TD spends no quota.
 //!
+//! Evidence that passed is kept while it may still serve, and appraised again offline when new
+//! collateral arrives (see `reappraisal`): only nodes whose outcome would change are asked again.
+//!
 //! **Invariants**
 //! - A pass is recorded in the attestation log before it is returned, else the verdict is
 //!   `log_unavailable`.
 //! - What is our own or an upstream's fault is never a fail (`Verdict::from`).
 //! - [`Attestor::verify`] returns for whatever an agent sent, and never panics.
 
+mod judge;
+mod kept;
+mod reappraisal;
 mod record;
 mod stages;
 
 use std::{path::PathBuf, sync::Arc};
 
-use ee_attest::{NetworkPolicy, PolicyFacts, TrustRoot, VerifiedQuote, Verifier, VerifierLimits};
+use ee_attest::{PolicyFacts, TrustRoot, VerifiedQuote};
 use ee_core::{
     attestation::{AttestationCode, AttestationResult, Failure, TcbStatus, Verdict},
     session::VerificationRequest,
 };
 use ee_protocol::{
-    names::Network,
+    names::{Network, NodeId},
     refusal::Refusal,
-    report_data::{Digest, sha256},
+    report_data::Digest,
     time::Timestamp,
 };
 use ee_store::{Store, StoreError};
 use futures_util::future;
 
+pub use self::judge::NetworkPolicies;
 use self::{
+    judge::{Judge, judges},
+    kept::{Basis, Kept, KeptEvidence},
     record::Trail,
     stages::{Finished, Opened},
 };
@@ -42,25 +51,6 @@ use crate::{
     reference_values::ReferenceValues,
     trusted_time::TrustedTime,
 };
-
-/// The appraisal policy of each network.
-#[derive(Debug, Clone)]
-pub struct NetworkPolicies {
-    /// Production.
-    pub forge_1: NetworkPolicy,
-    /// Development.
-    pub sandbox_1: NetworkPolicy,
-}
-
-impl Default for NetworkPolicies {
-    /// The documents' defaults (ATTESTATION 4).
-    fn default() -> Self {
-        Self {
-            forge_1: NetworkPolicy::forge_1(),
-            sandbox_1: NetworkPolicy::sandbox_1(),
-        }
-    }
-}
 
 /// What an attestor works with.
 pub struct AttestorParts {
@@ -82,6 +72,9 @@ pub struct AttestorParts {
     pub collateral_dir: Option<PathBuf>,
     /// Spreads refresh times; no secret.
     pub seed: [u8; 32],
+    /// Makes pseudonyms of platform ids, which name machines. Local, secret, lasting: sets of
+    /// platforms in a policy hold under one key only.
+    pub platform_key: [u8; 32],
 }
 
 /// What a pass of the reconciler did.
@@ -91,6 +84,8 @@ pub struct Reconciled {
     pub next: Timestamp,
     /// Releases whose nodes would now be judged otherwise: challenge them, reason `policy`.
     pub reattest: Vec<ReleaseKey>,
+    /// Nodes whose evidence would now be judged otherwise: challenge them likewise.
+    pub reattest_nodes: Vec<NodeId>,
 }
 
 /// The use-case: one for a control plane, shared by all sessions.
@@ -102,14 +97,8 @@ pub struct Attestor {
     collateral: CollateralService,
     forge_1: Arc<Judge>,
     sandbox_1: Arc<Judge>,
-}
-
-/// A network's policy and the verifier that follows it.
-struct Judge {
-    policy: NetworkPolicy,
-    /// Names the policy in the log.
-    policy_id: String,
-    verifier: Arc<Verifier>,
+    kept: KeptEvidence,
+    platform_key: [u8; 32],
 }
 
 impl Attestor {
@@ -151,6 +140,8 @@ impl Attestor {
             collateral,
             forge_1,
             sandbox_1,
+            kept: KeptEvidence::default(),
+            platform_key: parts.platform_key,
         };
         Ok(Arc::new(attestor))
     }
@@ -160,20 +151,27 @@ impl Attestor {
         let request: Arc<VerificationRequest> = Arc::from(request);
         let judge = self.judge(request.registration.network);
         let mut trail = Trail::new(&judge.policy_id);
-        let verdict = match Box::pin(self.appraise(&request, judge, &mut trail)).await {
-            Ok(result) => Verdict::Pass(Box::new(result)),
-            Err(failure) => Verdict::from(failure),
+        let (verdict, evidence) = match Box::pin(self.appraise(&request, judge, &mut trail)).await {
+            Ok((result, evidence)) => (Verdict::Pass(Box::new(result)), Some(evidence)),
+            Err(failure) => (Verdict::from(failure), None),
         };
-        self.record(&request, trail, verdict).await
+        let recorded = self.record(&request, trail, verdict).await;
+        if let (Verdict::Pass(_), Some(evidence)) = (&recorded, evidence) {
+            self.kept.put(kept::session_of(&request), evidence);
+        }
+        recorded
     }
 
-    /// Refreshes collateral, revalidates reference values. Idempotent.
+    /// Refreshes collateral, revalidates reference values, appraises kept evidence again where
+    /// collateral is new. Idempotent, bounded.
     pub async fn reconcile(&self) -> Reconciled {
         let (revalidated, collateral_next) =
             future::join(self.references.reconcile(), self.collateral.reconcile()).await;
+        let reappraised = self.reappraise().await;
         Reconciled {
-            next: revalidated.next.min(collateral_next),
+            next: revalidated.next.min(collateral_next).min(reappraised.next),
             reattest: revalidated.reattest,
+            reattest_nodes: reappraised.changed,
         }
     }
 
@@ -221,7 +219,7 @@ impl Attestor {
         request: &Arc<VerificationRequest>,
         judge: &Arc<Judge>,
         trail: &mut Trail,
-    ) -> Result<AttestationResult, Failure> {
+    ) -> Result<(AttestationResult, Kept), Failure> {
         let release = ReleaseKey {
             repo: request.registration.repo.clone(),
             tag: request.registration.release_tag.clone(),
@@ -242,7 +240,7 @@ impl Attestor {
         if let Some(pinned) = &pinned {
             trail.allowlist_digest = hex::encode(pinned.allowlist.digest());
         }
-        let verified = self.platform(&opened, judge, now, trail).await?;
+        let (verified, bundle) = self.platform(&opened, judge, now, trail).await?;
         let reference = match pinned {
             Some(pinned) => pinned,
             None => {
@@ -253,17 +251,21 @@ impl Attestor {
             }
         };
         let facts = self.facts(&verified, now).await?;
-        self.finish(
-            Finished {
-                opened,
-                verified,
-                reference,
-                facts,
-                now,
-            },
-            judge,
-        )
-        .await
+        record::note_platform(request, &facts);
+        let basis = Basis {
+            bundle,
+            newest_evaluation: facts.newest_evaluation,
+        };
+        let finished = Arc::new(Finished {
+            opened,
+            verified,
+            reference,
+            facts,
+            now,
+        });
+        let result = self.finish(&finished, judge).await?;
+        let kept = Kept::new(request.registration.network, &finished, &result, basis);
+        Ok((result, kept))
     }
 
     /// Stages 7 and 8.
@@ -273,7 +275,7 @@ impl Attestor {
         judge: &Arc<Judge>,
         now: Timestamp,
         trail: &mut Trail,
-    ) -> Result<Arc<VerifiedQuote>, Failure> {
+    ) -> Result<(Arc<VerifiedQuote>, Digest), Failure> {
         let (fmspc, ca) = (opened.quote.fmspc(), opened.quote.ca());
         if !self.collateral.knows(fmspc) {
             let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
@@ -282,15 +284,17 @@ impl Attestor {
         }
         let mirror = opened.evidence.collateral.as_ref();
         let bundle = self.collateral.bundle(fmspc, ca, mirror).await?;
-        trail.generation = hex::encode(bundle.digest());
+        let digest = *bundle.digest();
+        trail.generation = hex::encode(digest);
         let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
         let verified = self
             .pool(move || judge.verifier.platform(&opened.quote, &bundle, now))
             .await?;
-        Ok(Arc::new(verified))
+        Ok((Arc::new(verified), digest))
     }
 
-    /// What policy asks of our memory: since when a level is out of date, the newest numbers.
+    /// What policy asks of our memory: since when a level is out of date, the newest numbers, the
+    /// platform's pseudonym.
     async fn facts(
         &self,
         verified: &VerifiedQuote,
@@ -317,18 +321,17 @@ impl Attestor {
         Ok(PolicyFacts {
             out_of_date_since,
             newest_evaluation,
-            platform: None,
+            platform: Some(verified.platform_identity(&self.platform_key)),
         })
     }
 
     /// Stages 9 to 11; a register that matches another release of the repository says so.
     async fn finish(
         &self,
-        finished: Finished,
+        finished: &Arc<Finished>,
         judge: &Arc<Judge>,
     ) -> Result<AttestationResult, Failure> {
-        let finished = Arc::new(finished);
-        let (judge, shared) = (Arc::clone(judge), Arc::clone(&finished));
+        let (judge, shared) = (Arc::clone(judge), Arc::clone(finished));
         let outcome = self
             .pool(move || stages::finish(&shared, &judge.policy))
             .await;
@@ -337,7 +340,7 @@ impl Attestor {
                 return failure;
             }
             let siblings = self.references.siblings(&finished.reference.release);
-            stages::with_sibling(failure, &finished, &siblings)
+            stages::with_sibling(failure, finished, &siblings)
         })
     }
 
@@ -349,34 +352,6 @@ impl Attestor {
         let done = on_pool(self.offload.as_ref(), work).await;
         done.unwrap_or_else(|| Err(record::unavailable("the verification was dropped")))
     }
-}
-
-/// One verifier for both networks, unless only one of them lets debuggable TDs pass.
-fn judges(root: &TrustRoot, policies: NetworkPolicies) -> [Arc<Judge>; 2] {
-    let NetworkPolicies { forge_1, sandbox_1 } = policies;
-    let verifier = |policy: &NetworkPolicy| {
-        let verifier = Verifier::new(root.clone(), VerifierLimits::default());
-        Arc::new(verifier.with_debug_tds(policy.debug_tds))
-    };
-    let production = verifier(&forge_1);
-    let development = match forge_1.debug_tds == sandbox_1.debug_tds {
-        true => Arc::clone(&production),
-        false => verifier(&sandbox_1),
-    };
-    let judge = |policy: NetworkPolicy, verifier| {
-        let policy_id = hex::encode(policy_digest(&policy));
-        Arc::new(Judge {
-            policy,
-            policy_id,
-            verifier,
-        })
-    };
-    [judge(forge_1, production), judge(sandbox_1, development)]
-}
-
-/// Names a policy by its content: two records with one name were judged alike.
-fn policy_digest(policy: &NetworkPolicy) -> Digest {
-    sha256(format!("{policy:?}").as_bytes())
 }
 
 /// A row of explanation for a code.

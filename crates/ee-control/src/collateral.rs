@@ -55,6 +55,8 @@ const AT_ONCE: usize = 8;
 const PASS_AT_LEAST: Duration = Duration::from_secs(60);
 
 type Flight = Shared<BoxFuture<'static, ()>>;
+/// A platform family and the authority that certifies its machines.
+type Family = ([u8; 6], PckCa);
 
 /// The state of one item, for `/health` and `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +97,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     slots: BTreeMap<ItemKind, Slot>,
-    bundles: BTreeMap<([u8; 6], PckCa), CollateralBundle>,
+    bundles: BTreeMap<Family, CollateralBundle>,
     marks: BTreeMap<String, CollateralMark>,
 }
 
@@ -162,6 +164,21 @@ impl CollateralService {
         let numbers = state.marks.iter().filter(|(name, _)| signed(name));
         let newest = numbers.map(|(_, mark)| mark.number).max().unwrap_or(0);
         u32::try_from(newest).unwrap_or(u32::MAX)
+    }
+
+    /// The bundle of every family that is complete, whether or not it still counts.
+    pub(crate) fn current(&self) -> BTreeMap<Family, CollateralBundle> {
+        let held: Vec<ItemKind> = {
+            let state = self.inner.state();
+            state.slots.keys().copied().collect()
+        };
+        let families = held.iter().filter_map(|kind| match kind {
+            ItemKind::TcbInfo { fmspc } => Some(*fmspc),
+            ItemKind::QeIdentity | ItemKind::PckCrl { .. } | ItemKind::RootCrl => None,
+        });
+        let both = |fmspc| [PckCa::Platform, PckCa::Processor].map(|ca| (fmspc, ca));
+        let complete = |(fmspc, ca)| Some(((fmspc, ca), self.inner.assemble(fmspc, ca).ok()?));
+        families.flat_map(both).filter_map(complete).collect()
     }
 
     /// Refreshes what is due, keeps the time, warns of what is about to expire. Idempotent.

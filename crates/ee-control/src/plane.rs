@@ -49,6 +49,7 @@ pub(crate) enum Message<L> {
     Event(TunnelId, Event),
     NodeKeys(NodeId, Vec<Digest>),
     Reattest(Repo, ReleaseTag),
+    ReattestNode(NodeId),
     OrderAll(Order),
 }
 
@@ -162,6 +163,11 @@ impl<L: TunnelLink> PlaneHandle<L> {
     /// Challenges every node of a release again: its reference values changed.
     pub async fn reattest(&self, repo: Repo, tag: ReleaseTag) {
         self.tell(Message::Reattest(repo, tag)).await;
+    }
+
+    /// Challenges a node again: its evidence would now be judged otherwise.
+    pub async fn reattest_node(&self, node: NodeId) {
+        self.tell(Message::ReattestNode(node)).await;
     }
 
     /// Replaces the live tokens (SHA-256) of a node: from then on its id needs a proof.

@@ -17,7 +17,7 @@ mod pin;
 mod refusals;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -36,7 +36,7 @@ use futures_util::{
 };
 use tokio::sync::Notify;
 
-use self::pin::{Minute, Pin, Refused, Standing, pin_key, restore};
+use self::pin::{Minute, Pin, Refused, Standing, restore};
 use crate::ports::{Clock, ReleaseKey, ReleaseSource};
 
 /// A release that does not exist, or cannot be used, is not asked for again before this.
@@ -87,6 +87,19 @@ pub struct PinAlarm {
     pub at: Timestamp,
 }
 
+/// What became of an admin's word on an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The published content judges from now on.
+    Replaced,
+    /// The pinned content goes on judging; the alarm is over.
+    Kept,
+    /// There is no such release, or its alarm is about other content by now.
+    NoSuchAlarm,
+    /// The published content is no allowlist: it cannot judge anybody.
+    Unusable,
+}
+
 /// What a pass of the reconciler did.
 #[derive(Debug)]
 pub struct Revalidated {
@@ -116,6 +129,8 @@ struct State {
     flights: BTreeMap<Identity, Flight>,
     minute: Minute,
     quota_back_at: Timestamp,
+    /// Pins that judge otherwise than before: their nodes are to be challenged.
+    judged_otherwise: BTreeSet<Identity>,
 }
 
 impl ReferenceValues {
@@ -164,16 +179,15 @@ impl ReferenceValues {
         // A fetch goes on when whoever asked first went away.
         let flights: Vec<Flight> = self.inner.state().flights.values().cloned().collect();
         future::join_all(flights).await;
-        let due = self.inner.due_now();
-        let reattest = stream::iter(due)
-            .map(|release| async move { self.inner.revalidate(&release).await.then_some(release) })
-            .buffer_unordered(AT_ONCE)
-            .filter_map(future::ready)
-            .collect()
+        let inner = &self.inner;
+        stream::iter(inner.due_now())
+            .for_each_concurrent(AT_ONCE, |release| async move {
+                inner.revalidate(&release).await;
+            })
             .await;
         Revalidated {
-            next: self.inner.next_due(),
-            reattest,
+            next: inner.next_due(),
+            reattest: inner.take_judged_otherwise(),
         }
     }
 
@@ -208,33 +222,17 @@ impl ReferenceValues {
             .collect()
     }
 
-    /// An admin accepts the content with digest `seen` in the pin's place. False: nothing to
-    /// accept, or the change is no longer the one that was seen.
+    /// An admin settles an alarm by the digest of the content to go by from now on: what is
+    /// published now takes the pin's place, or the pin stays and the alarm ends.
     ///
     /// # Errors
     /// When it is not durable.
     pub async fn acknowledge(
         &self,
         release: &ReleaseKey,
-        seen: Digest,
-    ) -> Result<bool, StoreError> {
-        let accepted = self
-            .inner
-            .store
-            .pin_acknowledge(pin_key(release), seen)
-            .await?;
-        if accepted {
-            let rows = self.inner.store.pins().await?;
-            let identity = release.identity();
-            let row = rows
-                .into_iter()
-                .filter_map(restore)
-                .find(|(key, _)| *key == identity);
-            if let Some((key, pin)) = row {
-                self.inner.state().pins.insert(key, pin);
-            }
-        }
-        Ok(accepted)
+        digest: Digest,
+    ) -> Result<Acknowledged, StoreError> {
+        self.inner.settle(release, digest).await
     }
 }
 
@@ -276,6 +274,15 @@ impl Inner {
             }
         };
         Lookup::Refused(refused)
+    }
+
+    fn take_judged_otherwise(&self) -> Vec<ReleaseKey> {
+        let mut state = self.state();
+        let judged = std::mem::take(&mut state.judged_otherwise);
+        let pins = judged
+            .iter()
+            .filter_map(|identity| state.pins.get(identity));
+        pins.map(|pin| pin.pinned.release.clone()).collect()
     }
 
     fn due_now(&self) -> Vec<ReleaseKey> {

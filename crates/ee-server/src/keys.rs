@@ -1,6 +1,7 @@
-//! The control plane's tunnel key: made once, kept in `EE_DATA_DIR`, readable by its owner alone.
+//! Keys of the control plane: made once, kept in `EE_DATA_DIR`, readable by their owner alone.
 //!
-//! Agents pin its hash (`EE_CONTROL_KEY`), so it must survive restarts.
+//! Agents pin the hash of the tunnel key (`EE_CONTROL_KEY`), and sets of platforms in a policy
+//! hold under one platform key only, so both must survive restarts.
 
 use std::{
     fs,
@@ -14,21 +15,13 @@ use ee_tunnel::keys::TunnelKey;
 /// The key's file in the data directory: PKCS#8, DER.
 const TUNNEL_KEY_FILE: &str = "tunnel-key.der";
 
+/// The key's file in the data directory: 32 random bytes.
+const PLATFORM_KEY_FILE: &str = "platform-key";
+
 /// Reads the tunnel key, or makes it on the first start.
 pub fn tunnel_key(data_dir: &Path) -> anyhow::Result<TunnelKey> {
     let path = data_dir.join(TUNNEL_KEY_FILE);
-    let pkcs8 = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = TunnelKey::generate_pkcs8();
-            write_private(&path, &made)
-                .with_context(|| format!("cannot write the tunnel key to {}", path.display()))?;
-            made
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", path.display()));
-        }
-    };
+    let pkcs8 = read_or_make(&path, TunnelKey::generate_pkcs8)?;
     TunnelKey::from_pkcs8(&pkcs8).map_err(|error| {
         anyhow::anyhow!(
             "{} is not a tunnel key ({error}); move it away to make a new one, and \
@@ -36,6 +29,32 @@ pub fn tunnel_key(data_dir: &Path) -> anyhow::Result<TunnelKey> {
             path.display()
         )
     })
+}
+
+/// Reads the key under which platforms have pseudonyms, or makes it on the first start.
+pub fn platform_key(data_dir: &Path) -> anyhow::Result<[u8; 32]> {
+    let path = data_dir.join(PLATFORM_KEY_FILE);
+    let key = read_or_make(&path, || crate::entropy::seed().to_vec())?;
+    key.try_into().map_err(|_| {
+        anyhow::anyhow!(
+            "{} does not hold 32 bytes; move it away to make a new key, and name the platforms \
+             in platforms_allowed and platforms_denied anew",
+            path.display()
+        )
+    })
+}
+
+fn read_or_make(path: &Path, make: impl FnOnce() -> Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = make();
+            write_private(path, &made)
+                .with_context(|| format!("cannot write a key to {}", path.display()))?;
+            Ok(made)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 /// Creates the data directory for its owner alone.
@@ -79,6 +98,24 @@ mod tests {
             let mode = fs::metadata(dir.path().join(TUNNEL_KEY_FILE)).expect("there");
             assert_eq!(mode.permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn the_platform_key_survives_a_restart_and_is_private() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let first = platform_key(dir.path()).expect("made");
+        assert_eq!(platform_key(dir.path()).expect("read"), first);
+        assert_ne!(first, [0; 32]);
+        let path = dir.path().join(PLATFORM_KEY_FILE);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(&path).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        fs::write(&path, b"short").expect("written");
+        let error = platform_key(dir.path()).expect_err("refused").to_string();
+        assert!(error.contains(PLATFORM_KEY_FILE), "{error}");
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub fn start(state: &AppState, plane: Plane<Link>) {
     tasks.spawn("store_watch", store_watch(state.clone()));
 }
 
-/// Refreshes collateral, revalidates allowlists, and has nodes attest again whose release changed.
+/// Refreshes collateral, revalidates allowlists, and has nodes attest again whose evidence would
+/// now be judged otherwise.
 async fn attestation_upkeep(state: AppState) {
     let stopping = state.tasks.stopping().clone();
     while !stopping.is_cancelled() {
@@ -39,6 +40,9 @@ async fn attestation_upkeep(state: AppState) {
         for release in done.reattest {
             tracing::warn!(event = "allowlist_changed", %release);
             state.plane.reattest(release.repo, release.tag).await;
+        }
+        for node in done.reattest_nodes {
+            state.plane.reattest_node(node).await;
         }
         if let Some(date) = state.upstream.take_date()
             && let Err(error) = state.attestor.confirm_clock(date).await

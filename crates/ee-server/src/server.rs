@@ -23,7 +23,7 @@ use crate::{
     clock::SystemClock,
     config::Settings,
     http,
-    keys::{create_data_dir, tunnel_key},
+    keys::{create_data_dir, platform_key, tunnel_key},
     listener::Listener,
     proxy, reconcile,
     state::{AppState, Inner, TrustReport},
@@ -287,6 +287,7 @@ async fn attestor(
         policies: settings.networks.attestation(),
         collateral_dir: Some(settings.data_dir.join("collateral")),
         seed: crate::entropy::seed(),
+        platform_key: platform_key(&settings.data_dir)?,
     };
     Attestor::open(parts)
         .await

@@ -111,6 +111,15 @@ impl Store {
     pub async fn pin_acknowledge(&self, key: PinKey, seen: Digest) -> Result<bool, StoreError> {
         self.run(move |db| acknowledge(db, &key, &seen)).await
     }
+
+    /// An admin stands by the pinned content: the alarm about the content with digest `seen`
+    /// ends. False: there is no alarm, or it is about other content by now.
+    ///
+    /// # Errors
+    /// When it is not durable.
+    pub async fn pin_keep(&self, key: PinKey, seen: Digest) -> Result<bool, StoreError> {
+        self.run(move |db| keep(db, &key, &seen)).await
+    }
 }
 
 fn pin(row: &Row<'_>) -> rusqlite::Result<PinRow> {
@@ -223,6 +232,22 @@ fn acknowledge(db: &Connection, key: &PinKey, seen: &Digest) -> Result<bool, Sto
                  content = changed_content,
                  provenance = changed_provenance,
                  changed_digest = NULL,
+                 changed_content = NULL,
+                 changed_provenance = NULL,
+                 changed_at_us = NULL
+             WHERE repo_key = ?1
+               AND tag = ?2
+               AND changed_digest = ?3",
+        )?
+        .execute((&key.repo_key, &key.tag, seen))?;
+    Ok(changed == 1)
+}
+
+fn keep(db: &Connection, key: &PinKey, seen: &Digest) -> Result<bool, StoreError> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE allowlist_pin
+             SET changed_digest = NULL,
                  changed_content = NULL,
                  changed_provenance = NULL,
                  changed_at_us = NULL

@@ -1,5 +1,6 @@
 //! Stage 12: the attestation log. Only a recorded verdict is acted on.
 
+use ee_attest::PolicyFacts;
 use ee_core::{
     attestation::{AttestationCode, Failure, Verdict},
     session::{Attested, VerificationRequest},
@@ -71,6 +72,15 @@ impl Attestor {
             Ok(_) => verdict,
             Err(error) => Verdict::Indeterminate(unavailable(&error.to_string())),
         }
+    }
+}
+
+/// Tells the operator a machine's pseudonym, once a session: sets of platforms in a policy are made
+/// of these.
+pub(super) fn note_platform(request: &VerificationRequest, facts: &PolicyFacts) {
+    if let (Some(platform), Attested::No) = (facts.platform, request.attested_before) {
+        let node = &request.registration.node_id;
+        tracing::info!(event = "platform_verified", %node, platform = hex::encode(platform));
     }
 }
 

@@ -156,10 +156,14 @@ impl<L: TunnelLink> Plane<L> {
             .filter(|app| app.repo.key() == repo.key());
         let nodes = apps.flat_map(|app| self.registry.nodes_of(&app.name));
         for node in nodes.filter(|node| node.release_tag == *tag) {
-            for (id, _) in self.registry.tunnels_of(&node.id) {
-                if let Some(live) = self.tunnels.get(&id) {
-                    live.link.order(Order::Reattest);
-                }
+            self.reattest_node(&node.id);
+        }
+    }
+
+    pub(super) fn reattest_node(&self, node: &NodeId) {
+        for (id, _) in self.registry.tunnels_of(node) {
+            if let Some(live) = self.tunnels.get(&id) {
+                live.link.order(Order::Reattest);
             }
         }
     }

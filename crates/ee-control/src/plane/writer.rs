@@ -126,6 +126,7 @@ impl<L: TunnelLink> Plane<L> {
             Message::Event(tunnel, event) => self.event(tunnel, event, granted),
             Message::NodeKeys(node, keys) => self.registry.set_node_keys(node, keys),
             Message::Reattest(repo, tag) => self.reattest(&repo, &tag),
+            Message::ReattestNode(node) => self.reattest_node(&node),
             Message::OrderAll(order) => {
                 for tunnel in self.tunnels.values() {
                     tunnel.link.order(order.clone());
@@ -220,7 +221,10 @@ impl<L> Granted<L> {
                     old.app_name == new.app_name || old.node_id == new.node_id
                 })
             }
-            Message::NodeKeys(..) | Message::Reattest(..) | Message::OrderAll(_) => true,
+            Message::NodeKeys(..)
+            | Message::Reattest(..)
+            | Message::ReattestNode(_)
+            | Message::OrderAll(_) => true,
         }
     }
 }

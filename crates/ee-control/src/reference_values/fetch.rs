@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ee_attest::allowlist::Allowlist;
 use ee_core::attestation::{AttestationCode, Failure, Provenance};
-use ee_protocol::time::Timestamp;
-use ee_store::{ChangedAsset, PinRow};
+use ee_protocol::{report_data::Digest, time::Timestamp};
+use ee_store::{ChangedAsset, PinRow, StoreError};
 
 use super::{
-    Identity, Inner, OUTAGE_KEPT, PinnedRelease, REFUSAL_KEPT, REFUSALS_MAX,
+    Acknowledged, Identity, Inner, OUTAGE_KEPT, PinnedRelease, REFUSAL_KEPT, REFUSALS_MAX,
     pin::{Refused, Standing, pin_key, restore},
     refusals,
 };
@@ -74,8 +74,8 @@ async fn pin_asset(
 }
 
 impl Inner {
-    /// Asks the source again about a pinned release; true if its nodes are now judged otherwise.
-    pub(super) async fn revalidate(&self, release: &ReleaseKey) -> bool {
+    /// Asks the source again about a pinned release.
+    pub(super) async fn revalidate(&self, release: &ReleaseKey) {
         let etag = {
             let state = self.state();
             state
@@ -85,64 +85,67 @@ impl Inner {
         };
         let fetched = self.source.fetch(release, etag.as_deref()).await;
         let now = self.clock.now();
-        let judged_otherwise = match fetched {
-            Ok(ReleaseFetch::NotModified) => false,
+        match fetched {
+            Ok(ReleaseFetch::NotModified) => {}
             Ok(ReleaseFetch::Found(asset)) => self.compare(release, asset, now).await,
             Err(error) => {
                 self.note_quota(&error);
                 tracing::warn!(%release, %error, "allowlist not revalidated; its pin stands");
                 self.note_moved(release, &error);
-                false
             }
-        };
+        }
         if let Some(pin) = self.state().pins.get_mut(&release.identity()) {
             pin.checked_at = Some(now);
             pin.wanted = false;
         }
-        judged_otherwise
     }
 
-    async fn compare(&self, release: &ReleaseKey, asset: ReleaseAsset, now: Timestamp) -> bool {
+    async fn compare(&self, release: &ReleaseKey, asset: ReleaseAsset, now: Timestamp) {
         let same = {
             let mut state = self.state();
             let Some(pin) = state.pins.get_mut(&release.identity()) else {
-                return false;
+                return;
             };
             pin.etag.clone_from(&asset.etag);
             pin.digest == asset.digest
         };
         if same {
-            return false;
+            return;
         }
-        let parsed = Allowlist::parse(&asset.content);
-        match parsed {
+        match Allowlist::parse(&asset.content) {
             Ok(changed) if changed.revoked() => self.revoke(release).await,
             Ok(_) if asset.provenance == Provenance::Local => {
                 self.alarm(release, &asset, now).await;
-                self.adopt(release, &asset).await
+                // The operator's own file: writing it was the acknowledgement.
+                match self.settle(release, asset.digest).await {
+                    Ok(_) => tracing::info!(%release, "allowlist replaced in the directory"),
+                    Err(error) => tracing::error!(%release, %error, "allowlist not kept"),
+                }
             }
             Ok(_) | Err(_) => self.alarm(release, &asset, now).await,
         }
     }
 
     /// Takes effect even if the store does not take it: the next pass finds it again.
-    async fn revoke(&self, release: &ReleaseKey) -> bool {
+    async fn revoke(&self, release: &ReleaseKey) {
         if let Err(error) = self.store.pin_revoked(pin_key(release)).await {
             tracing::error!(%release, %error, "revocation not kept");
         }
         let mut state = self.state();
         let Some(pin) = state.pins.get_mut(&release.identity()) else {
-            return false;
+            return;
         };
-        let news = pin.standing != Standing::Revoked;
-        pin.standing = Standing::Revoked;
-        if news {
-            tracing::warn!(%release, "the release is revoked by its own allowlist");
+        if pin.standing == Standing::Revoked {
+            return;
         }
-        news
+        pin.standing = Standing::Revoked;
+        tracing::warn!(%release, "the release is revoked by its own allowlist");
+        state.judged_otherwise.insert(release.identity());
+        drop(state);
+        self.due.notify_one();
     }
 
-    async fn alarm(&self, release: &ReleaseKey, asset: &ReleaseAsset, now: Timestamp) -> bool {
+    async fn alarm(&self, release: &ReleaseKey, asset: &ReleaseAsset, now: Timestamp) {
         let changed = ChangedAsset {
             digest: asset.digest,
             content: asset.content.to_vec(),
@@ -153,44 +156,82 @@ impl Inner {
             tracing::error!(%release, %error, "alarm not kept");
         }
         let mut state = self.state();
-        if let Some(pin) = state.pins.get_mut(&release.identity()) {
-            let since = pin.changed.map_or(now, |(_, since)| since);
-            let news = pin.changed.is_none_or(|(digest, _)| digest != asset.digest);
-            pin.changed = Some((asset.digest, since));
-            if news && asset.provenance != Provenance::Local {
-                tracing::warn!(
-                    %release,
-                    pinned = hex::encode(pin.digest),
-                    published = hex::encode(asset.digest),
-                    "allowlist changed after it was first seen: new sessions are refused until \
-                     an admin acknowledges it"
-                );
-            }
+        let pin = state.pins.get_mut(&release.identity());
+        // Another session may have seen the same change, and it was settled meanwhile.
+        let Some(pin) = pin.filter(|pin| pin.digest != asset.digest) else {
+            return;
+        };
+        let since = pin.changed.map_or(now, |(_, since)| since);
+        let news = pin.changed.is_none_or(|(digest, _)| digest != asset.digest);
+        pin.changed = Some((asset.digest, since));
+        if news && asset.provenance != Provenance::Local {
+            tracing::warn!(
+                %release,
+                pinned = hex::encode(pin.digest),
+                published = hex::encode(asset.digest),
+                "allowlist changed after it was first seen: new sessions are refused until an \
+                 admin acknowledges it (easyenclave allowlist alarms)"
+            );
         }
-        false
     }
 
-    /// The operator's own file: writing it was the acknowledgement.
-    async fn adopt(&self, release: &ReleaseKey, asset: &ReleaseAsset) -> bool {
-        let accepted = self
-            .store
-            .pin_acknowledge(pin_key(release), asset.digest)
-            .await;
-        let Ok(allowlist) = Allowlist::parse(&asset.content) else {
-            return false;
+    /// Settles an alarm by the digest of the content to go by.
+    pub(super) async fn settle(
+        &self,
+        release: &ReleaseKey,
+        digest: Digest,
+    ) -> Result<Acknowledged, StoreError> {
+        let identity = release.identity();
+        let rows = self.store.pins().await?;
+        let key = pin_key(release);
+        let Some(row) = rows.into_iter().find(|row| row.key == key) else {
+            return Ok(Acknowledged::NoSuchAlarm);
         };
-        if !matches!(accepted, Ok(true)) {
-            return false;
+        let Some(changed) = &row.changed else {
+            return Ok(Acknowledged::NoSuchAlarm);
+        };
+        if digest == row.digest {
+            let kept = self.store.pin_keep(key, changed.digest).await?;
+            return Ok(self.after_settling(&identity, kept, None));
         }
-        tracing::info!(%release, "allowlist replaced in the operator's directory");
+        if digest != changed.digest {
+            return Ok(Acknowledged::NoSuchAlarm);
+        }
+        let Ok(allowlist) = Allowlist::parse(&changed.content) else {
+            return Ok(Acknowledged::Unusable);
+        };
+        let pinned = PinnedRelease {
+            release: release.clone(),
+            allowlist: Arc::new(allowlist),
+            provenance: changed.provenance,
+        };
+        let replaced = self.store.pin_acknowledge(key, digest).await?;
+        Ok(self.after_settling(&identity, replaced, Some((pinned, digest))))
+    }
+
+    /// `done` is false if the alarm was another one by then: nothing has changed.
+    fn after_settling(
+        &self,
+        identity: &Identity,
+        done: bool,
+        replaced_by: Option<(PinnedRelease, Digest)>,
+    ) -> Acknowledged {
         let mut state = self.state();
-        if let Some(pin) = state.pins.get_mut(&release.identity()) {
-            pin.pinned.allowlist = Arc::new(allowlist);
-            pin.pinned.provenance = asset.provenance;
-            pin.digest = asset.digest;
-            pin.changed = None;
-        }
-        true
+        let Some(pin) = state.pins.get_mut(identity).filter(|_| done) else {
+            return Acknowledged::NoSuchAlarm;
+        };
+        pin.changed = None;
+        // The source is asked again without the tag that names content we may not have.
+        pin.etag = None;
+        let Some((pinned, digest)) = replaced_by else {
+            return Acknowledged::Kept;
+        };
+        pin.pinned = pinned;
+        pin.digest = digest;
+        state.judged_otherwise.insert(identity.clone());
+        drop(state);
+        self.due.notify_one();
+        Acknowledged::Replaced
     }
 
     fn note_quota(&self, error: &ReleaseError) {

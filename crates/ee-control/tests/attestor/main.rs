@@ -6,6 +6,8 @@
 )]
 
 mod collateral;
+mod policies;
+mod reappraisal;
 mod references;
 mod verdicts;
 mod world;

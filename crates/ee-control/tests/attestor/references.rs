@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ee_control::ports::{Clock, ReleaseError};
+use ee_control::{
+    ports::{Clock, ReleaseError},
+    reference_values::Acknowledged,
+};
 use ee_core::{attestation::Provenance, session::Attested};
 use ee_protocol::time::Timestamp;
 use ee_testbed::SimPlatform;
@@ -67,20 +70,76 @@ async fn swapped_asset_raises_alarm() {
     let alarms = world.attestor.reference_values().alarms();
     assert_eq!(alarms.len(), 1);
     let values = world.attestor.reference_values();
-    assert!(
-        !values
-            .acknowledge(&alarms[0].release, [0; 32])
-            .await
-            .unwrap()
+    let release = &alarms[0].release;
+    assert_eq!(
+        values.acknowledge(release, [0; 32]).await,
+        Ok(Acknowledged::NoSuchAlarm)
     );
-    assert!(
-        values
-            .acknowledge(&alarms[0].release, alarms[0].changed)
-            .await
-            .unwrap()
+    assert_eq!(
+        values.acknowledge(release, alarms[0].changed).await,
+        Ok(Acknowledged::Replaced)
     );
     assert_eq!(world.reason(world.good()).await, "pass");
     assert_eq!(world.attestor.reference_values().alarms(), Vec::new());
+    let done = world.attestor.reconcile().await;
+    assert_eq!(
+        done.reattest,
+        [release.clone()],
+        "serving nodes meet the new content too"
+    );
+    assert_eq!(world.attestor.reconcile().await.reattest, []);
+    world.restart().await;
+    assert_eq!(world.reason(world.good()).await, "pass");
+}
+
+#[tokio::test]
+async fn an_alarm_ends_when_an_admin_stands_by_the_pin() {
+    let mut world = World::new().await;
+    assert_eq!(world.reason(world.good()).await, "pass");
+    let pinned = world.image.allowlist_json();
+    world.releases.publish(&world.image, world.other_content());
+    world.revalidated().await;
+    // The publisher put the right file back: the alarm stays until somebody has looked.
+    world.releases.publish(&world.image, pinned);
+    world.revalidated().await;
+    assert_eq!(world.reason(world.good()).await, "allowlist_digest_changed");
+
+    let alarm = world.attestor.reference_values().alarms().remove(0);
+    let values = world.attestor.reference_values();
+    let kept = values.acknowledge(&alarm.release, alarm.pinned).await;
+    assert_eq!(kept, Ok(Acknowledged::Kept));
+    assert_eq!(world.reason(world.good()).await, "pass");
+    assert_eq!(
+        world.attestor.reconcile().await.reattest,
+        [],
+        "nothing changed for them"
+    );
+    world.restart().await;
+    assert_eq!(world.reason(world.good()).await, "pass");
+
+    world.releases.publish(&world.image, world.other_content());
+    world.revalidated().await;
+    assert_eq!(world.reason(world.good()).await, "allowlist_digest_changed");
+}
+
+#[tokio::test]
+async fn what_is_no_allowlist_cannot_be_acknowledged() {
+    let mut world = World::new().await;
+    assert_eq!(world.reason(world.good()).await, "pass");
+    world.releases.publish(&world.image, "{\"version\":");
+    world.revalidated().await;
+    let alarm = world.attestor.reference_values().alarms().remove(0);
+    let values = world.attestor.reference_values();
+    assert_eq!(
+        values.acknowledge(&alarm.release, alarm.changed).await,
+        Ok(Acknowledged::Unusable)
+    );
+    world.restart().await;
+    assert_eq!(
+        world.reason(world.serving()).await,
+        "pass",
+        "the pin is unharmed"
+    );
 }
 
 #[tokio::test]
@@ -237,11 +296,19 @@ async fn the_operators_directory_counts_as_release_and_may_change() {
     world.clock.pass(Duration::from_secs(3));
     assert_eq!(world.reason(world.good()).await, "pass");
     assert_eq!(world.attestor.reference_values().alarms(), Vec::new());
+    let done = world.attestor.reconcile().await;
+    assert_eq!(done.reattest.len(), 1, "others of this release meet it now");
     world
         .releases
         .publish(&world.image, world.revoked_content());
     world.clock.pass(Duration::from_secs(3));
     assert_eq!(world.reason(world.serving()).await, "allowlist_revoked");
+    let done = world.attestor.reconcile().await;
+    assert_eq!(
+        done.reattest.len(),
+        1,
+        "others of this release are refused now"
+    );
 }
 
 #[tokio::test]

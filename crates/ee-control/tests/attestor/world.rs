@@ -37,6 +37,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 /// 2026-01-15, when the simulated certificates are valid.
 pub const START_S: i64 = 1_768_435_200;
 pub const SEED: u64 = 7;
+/// Makes pseudonyms of platforms.
+pub const PLATFORM_KEY: [u8; 32] = [3; 32];
 
 #[derive(Default)]
 pub struct TestClock(AtomicI64);
@@ -357,6 +359,7 @@ async fn open(
         policies: policies.clone(),
         collateral_dir: directory.clone(),
         seed: [1; 32],
+        platform_key: PLATFORM_KEY,
     })
     .await
     .unwrap()

@@ -425,10 +425,17 @@ async fn orders_reach_every_tunnel() {
             .plane
             .reattest(registration.repo, registration.release_tag)
             .await;
+        world.settle().await;
+        assert_eq!(
+            (one.orders(), two.orders()),
+            (vec![Order::Reattest], Vec::new())
+        );
+        let node = world.attested(&agent("two")).registration.node_id;
+        world.plane.reattest_node(node).await;
         world.plane.drain().await;
         world.settle().await;
         assert_eq!(one.orders(), [Order::Reattest, Order::Drain]);
-        assert_eq!(two.orders(), [Order::Drain]);
+        assert_eq!(two.orders(), [Order::Reattest, Order::Drain]);
     })
     .await;
 }
