@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ee_core::attestation::{AttestationCode, Blame};
+use ee_core::eligibility::GateCode;
 use ee_core::session::{SessionRefusal, Then};
 
 const PAGE: &str = include_str!("../../../docs/refusals.md");
@@ -49,6 +50,20 @@ fn every_word_of_the_session_is_documented_with_what_follows() {
         };
         assert_eq!(row[1], then, "{word}");
     }
+}
+
+#[test]
+fn every_gate_code_is_documented_in_order() {
+    let (_, eligibility) = PAGE
+        .split_once("## Eligibility")
+        .expect("the heading is there");
+    let rows: Vec<_> = cells(eligibility).collect();
+    let (gates, beside): (Vec<_>, Vec<_>) = rows.iter().partition(|cells| cells[1] != "–");
+    let documented: Vec<_> = gates.iter().map(|cells| cells[0].as_str()).collect();
+    let codes: Vec<_> = GateCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(documented, codes);
+    let beside: Vec<_> = beside.iter().map(|cells| cells[0].as_str()).collect();
+    assert_eq!(beside, ["no_tunnel", "unknown_app"]);
 }
 
 /// One of each; the match keeps the list complete: a new variant does not compile.
