@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ee_protocol::problem::Problem;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::failure::{Exit, Failure};
 
@@ -42,7 +42,28 @@ impl Client {
 
     /// `GET`; any refusal is a [`Failure`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let mut request = self.http.get(format!("{}{path}", self.url));
+        let request = self.http.get(format!("{}{path}", self.url));
+        self.answer(path, request).await
+    }
+
+    /// `POST` of JSON; any refusal is a [`Failure`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_vec(body).context("writing the request")?;
+        let request = self.http.post(format!("{}{path}", self.url));
+        let request = request.header("content-type", "application/json");
+        self.answer(path, request.body(body)).await
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: reqwest::RequestBuilder,
+    ) -> anyhow::Result<T> {
+        let mut request = request;
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

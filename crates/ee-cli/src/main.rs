@@ -81,7 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => dev::run(*args),
         Command::Status => wait(async { status::run(&target.client()?, output).await }),
         Command::Quote(question) => quote::run(&question, output),
-        Command::Allowlist(task) => allowlist::run(&task, output),
+        Command::Allowlist(task) => allowlist::run(task, &target, output),
         Command::Login(args) => wait(login::login(args)),
         Command::Logout => login::logout(target.context.as_deref()),
         Command::Context(task) => login::context(task, output),

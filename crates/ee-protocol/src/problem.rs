@@ -83,10 +83,14 @@ problems! {
         "see /openapi.json for the routes";
     UnknownApp = 404 "unknown_app", "No app of that name is registered",
         "check the name; easyenclave app ls shows the apps";
+    AlarmNotFound = 404 "alarm_not_found", "There is no such alarm about an allowlist",
+        "easyenclave allowlist alarms shows what is open, with both digests";
     MethodNotAllowed = 405 "method_not_allowed", "This path does not take that method",
         "use a method that the Allow header names";
     RequestTimeout = 408 "request_timeout", "The request came too slowly",
         "send head within 10 s and body without pauses over 60 s";
+    AllowlistUnusable = 409 "allowlist_unusable", "What is published is no allowlist",
+        "publish a valid one under a new tag, or acknowledge the pinned digest to end the alarm";
     BodyTooLarge = 413 "body_too_large", "The body is larger than this route takes",
         "send less, or use the proxy listener, which streams";
     UriTooLong = 414 "uri_too_long", "The request target is longer than 16 KiB",

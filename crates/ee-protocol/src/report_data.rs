@@ -205,11 +205,7 @@ pub fn node_proof(node_token: &str, nonce: &Nonce, report_data: &ReportData) -> 
 }
 
 /// The same under SHA-256(token), which is all that a verifier keeps of a token.
-pub fn node_proof_under(
-    token_digest: &Digest,
-    nonce: &Nonce,
-    report_data: &ReportData,
-) -> Digest {
+pub fn node_proof_under(token_digest: &Digest, nonce: &Nonce, report_data: &ReportData) -> Digest {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token_digest);
     let mut context = hmac::Context::with_key(&key);
     for part in [NODE_PROOF_DOMAIN, nonce, &report_data.0] {

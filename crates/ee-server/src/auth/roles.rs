@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Scope {
     /// Read apps and why they are or are not served.
     AppsRead,
+    /// Change what apps are judged by: settle alarms about their allowlists.
+    AppsWrite,
     /// Use `POST /v1/proxy/{app}` where it asks for a token, and choose the app by `X-EE-App`.
     ProxyUse,
 }
@@ -16,6 +18,7 @@ impl Scope {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AppsRead => "apps:read",
+            Self::AppsWrite => "apps:write",
             Self::ProxyUse => "proxy:use",
         }
     }
@@ -23,7 +26,7 @@ impl Scope {
     /// The role whose token a newcomer would use for it.
     pub const fn home(self) -> Role {
         match self {
-            Self::AppsRead | Self::ProxyUse => Role::Admin,
+            Self::AppsRead | Self::AppsWrite | Self::ProxyUse => Role::Admin,
         }
     }
 }
@@ -58,10 +61,10 @@ impl Role {
     /// Whether the role holds the scope.
     pub const fn has(self, scope: Scope) -> bool {
         match (self, scope) {
-            (Self::Admin, Scope::AppsRead | Scope::ProxyUse)
+            (Self::Admin, Scope::AppsRead | Scope::AppsWrite | Scope::ProxyUse)
             | (Self::Launcher, Scope::AppsRead) => true,
-            (Self::Launcher, Scope::ProxyUse)
-            | (Self::Uptime, Scope::AppsRead | Scope::ProxyUse) => false,
+            (Self::Launcher, Scope::AppsWrite | Scope::ProxyUse)
+            | (Self::Uptime, Scope::AppsRead | Scope::AppsWrite | Scope::ProxyUse) => false,
         }
     }
 }

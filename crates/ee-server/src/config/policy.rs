@@ -20,7 +20,7 @@ const DAY_SECS: u64 = 24 * 60 * 60;
 const DAYS_MAX: u64 = 36_500;
 
 /// Keys of a network's table, with what they decide.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 16] = [
     ("statuses", "TCB statuses admitted"),
     ("flagged_statuses", "TCB statuses admitted and flagged"),
     (
@@ -42,9 +42,19 @@ const KEYS: [(&str, &str); 13] = [
     ),
     ("allow_debug", "admit debuggable TDs (sandbox-1 only)"),
     (
+        "mr_seam_allowed",
+        "TDX modules admitted, each 96 hexadecimal digits; absent: every one that Intel signed",
+    ),
+    (
         "mr_seam_denied",
         "TDX modules refused, each 96 hexadecimal digits",
     ),
+    (
+        "platforms_allowed",
+        "machines admitted, each 64 hexadecimal digits: `platform` of the log's \
+         `platform_verified`; absent: all",
+    ),
+    ("platforms_denied", "machines refused, likewise"),
     (
         "binding",
         "weakest binding admitted: `channel`, `nonce` or `none`",
@@ -179,6 +189,16 @@ impl Rules {
         let register = |text: &str| hex_array::<48>(text);
         table.set("mr_seam_denied", &mut policy.mr_seam_denied, |list| {
             set(list, register)
+        });
+        table.set("mr_seam_allowed", &mut policy.mr_seam_allowed, |list| {
+            set(list, register).map(Some)
+        });
+        let platform = |text: &str| hex_array::<32>(text);
+        table.set("platforms_allowed", &mut policy.platforms_allowed, |list| {
+            set(list, platform).map(Some)
+        });
+        table.set("platforms_denied", &mut policy.platforms_denied, |list| {
+            set(list, platform)
         });
         table.set("binding", &mut policy.binding_at_least, binding);
         table.set("provenance", &mut policy.provenance_at_least, provenance);
@@ -435,5 +455,28 @@ mod tests {
             InnerTlsMode::Off
         );
         assert_eq!(policies.loosened(), ["sandbox-1"]);
+    }
+
+    #[test]
+    fn machines_and_modules_can_be_listed() {
+        let (machine, module) = ("ab".repeat(32), "cd".repeat(48));
+        let text = format!(
+            "[networks.forge-1]\nplatforms_allowed = [\"{machine}\"]\n\
+             platforms_denied = [\"{machine}\"]\nmr_seam_allowed = [\"{module}\"]\n"
+        );
+        let policies = policies(&text).expect("valid");
+        let appraisal = &policies.forge_1.appraisal;
+        let machines = BTreeSet::from([[0xab; 32]]);
+        assert_eq!(appraisal.platforms_allowed, Some(machines.clone()));
+        assert_eq!(appraisal.platforms_denied, machines);
+        let modules = BTreeSet::from([[0xcd; 48]]);
+        assert_eq!(appraisal.mr_seam_allowed, Some(modules));
+        assert!(policies.loosened().is_empty(), "lists only tighten");
+        let short = "[networks.forge-1]\nplatforms_denied = [\"abcd\"]\n";
+        let problems = self::policies(short).expect_err("refused");
+        assert!(
+            problems[0].contains("64 hexadecimal digits"),
+            "{problems:?}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! One list of routes ([`routes::ROUTES`]) builds the router and is read by the authorisation
 //! table test: a route without an access rule does not compile, one without a test row fails.
 
+mod allowlists;
 pub mod answer;
 mod apps;
 mod authz;

@@ -11,7 +11,8 @@ use ee_protocol::problem::{Problem, ProblemCode};
 use http::Method;
 
 use super::{
-    answer::ApiError, apps, authz, bootstrap, envelope, errors, health, openapi, proxy, resolve,
+    allowlists, answer::ApiError, apps, authz, bootstrap, envelope, errors, health, openapi, proxy,
+    resolve,
 };
 use crate::{auth::Scope, config::ProxyApi, http::ClientIp, state::AppState};
 
@@ -110,6 +111,18 @@ pub const ROUTES: &[Route] = &[
         "Why an app is or is not served",
         || get(apps::app_explain),
     ),
+    reading(
+        "/v1/allowlists",
+        "Releases whose allowlist changed after it was first seen",
+        || get(allowlists::alarm_list),
+    ),
+    Route {
+        method: Method::POST,
+        path: "/v1/allowlists/acknowledge",
+        access: Access::Scope(Scope::AppsWrite),
+        summary: "Settle an alarm: the digest of the allowlist to go by",
+        handler: || post(allowlists::alarm_acknowledge),
+    },
     Route {
         method: Method::POST,
         path: "/v1/proxy/{app}",

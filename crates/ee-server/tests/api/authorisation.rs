@@ -45,6 +45,13 @@ const ROWS: &[Row] = &[
         "/v1/apps/nobody/explain",
         404,
     ),
+    row("GET", "/v1/allowlists", "/v1/allowlists", 200),
+    row(
+        "POST",
+        "/v1/allowlists/acknowledge",
+        "/v1/allowlists/acknowledge",
+        400,
+    ),
     row("POST", "/v1/proxy/{app}", "/v1/proxy/nobody", 404),
     row("POST", "/v1/auth/bootstrap", "/v1/auth/bootstrap", 201),
 ];

@@ -1,5 +1,6 @@
 //! The HTTP API of a whole server on loopback, as clients meet it.
 
+mod allowlists;
 mod authorisation;
 mod bootstrap;
 mod conventions;
