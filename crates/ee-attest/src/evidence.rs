@@ -48,7 +48,8 @@ pub struct Evidence {
 impl Evidence {
     /// Parses the answer to a challenge. The nonce and `error` are the session's to look at.
     pub fn parse(response: &AttestResponse) -> Result<Self, Failure> {
-        let (Some(quote), Some(claims)) = (&response.quote, &response.measurements) else {
+        let quote = response.quote.as_ref().filter(|text| !text.is_empty());
+        let (Some(quote), Some(claims)) = (quote, &response.measurements) else {
             return Err(missing("quote and measurements"));
         };
         let raw_claims = claim_object(claims)?;
@@ -275,11 +276,13 @@ mod tests {
 
     #[test]
     fn claims_alone_never_pass() {
-        let without_quote = AttestResponse {
-            quote: None,
-            ..response()
-        };
-        assert_eq!(code(&without_quote), Code::MissingQuoteOrMeasurements);
+        for quote in [None, Some(String::new())] {
+            let without_quote = AttestResponse {
+                quote,
+                ..response()
+            };
+            assert_eq!(code(&without_quote), Code::MissingQuoteOrMeasurements);
+        }
         for measurements in [None, Some(json!({})), Some(json!({"unknown": 1}))] {
             let response = AttestResponse {
                 measurements,

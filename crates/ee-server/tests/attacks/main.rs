@@ -1,0 +1,17 @@
+//! Attacks on a whole control plane, over the sockets that attackers have.
+//!
+//! Each test does what one row of `docs/attacks.md` says, looks at what the attacker is told and
+//! how it is closed, and ends with `World::stands`: an app that nobody attacked still serves, a
+//! newcomer is still judged, and nothing in the server has panicked.
+
+mod evidence;
+mod inventory;
+mod messages;
+mod names;
+mod peer;
+mod platforms;
+mod public_side;
+mod raw;
+mod relay;
+mod transport;
+mod world;
