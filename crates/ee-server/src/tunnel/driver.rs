@@ -1,7 +1,9 @@
 //! Drives one session: the tunnel's events in, the session's commands out.
 //!
-//! Order within a turn: commands, input, timers, shutdown. Long work (asking the plane, waiting
-//! for a slot, appraising evidence) runs beside the tunnel, so that pings and requests go on.
+//! Commands first, then whatever is ready: drawn at random, because an agent that always has
+//! another text for us must not keep verdicts, orders and timers waiting. Long work (asking the
+//! plane, waiting for a slot, appraising evidence) runs beside the tunnel, so that pings and
+//! requests go on.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -93,7 +95,6 @@ impl Driver {
         let now = self.state.now();
         let wait = self.session.poll_timeout().map(|at| at.since(now));
         tokio::select! {
-            biased;
             event = self.tunnel.next() => return self.take(event),
             Some(order) = self.orders.recv() => {
                 self.session.handle_order(self.state.now(), order);

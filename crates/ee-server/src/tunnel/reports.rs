@@ -12,8 +12,9 @@ use super::link::Link;
 
 type Telling = Pin<Box<dyn Future<Output = Option<Admission>> + Send>>;
 
-/// The queue of one session. It is as short as the session's commands are few: a heartbeat or a
-/// verdict each, and reading from the agent stops while a text waits.
+/// The queue of one session. Verdicts and ends are as few as challenges; of what an agent may
+/// repeat as fast as it likes (heartbeats, credits, drains) only the latest waits. So a session
+/// that floods us costs a handful of events, however slowly the plane takes them.
 pub(super) struct Reports {
     plane: PlaneHandle<Link>,
     tunnel: TunnelId,
@@ -34,7 +35,7 @@ impl Reports {
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        self.waiting.push_back(event);
+        enqueue(&mut self.waiting, event);
     }
 
     /// Whether the plane knows everything.
@@ -69,5 +70,61 @@ impl Reports {
             plane.emit(tunnel, event).await;
             None
         })
+    }
+}
+
+fn enqueue(waiting: &mut VecDeque<Event>, event: Event) {
+    if is_repeatable(&event) {
+        let kind = std::mem::discriminant(&event);
+        waiting.retain(|earlier| std::mem::discriminant(earlier) != kind);
+    }
+    waiting.push_back(event);
+}
+
+/// Whether the agent alone decides how often this comes, and only the latest counts.
+fn is_repeatable(event: &Event) -> bool {
+    match event {
+        Event::Health(_) | Event::Credits(_) | Event::Draining => true,
+        Event::Attested(_)
+        | Event::Reattested(_)
+        | Event::Refused(_)
+        | Event::Failed(_)
+        | Event::Waiting(_)
+        | Event::HealthTimedOut
+        | Event::Alive
+        | Event::Closed => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ee_core::session::{HealthWord, Heartbeat};
+
+    use super::*;
+
+    #[test]
+    fn a_flood_of_heartbeats_waits_as_its_latest_alone() {
+        let beat = |word| {
+            Event::Health(Heartbeat {
+                word,
+                inflight: None,
+                load_permille: None,
+            })
+        };
+        let mut waiting = VecDeque::new();
+        for count in 0..1_000 {
+            enqueue(&mut waiting, beat(HealthWord::Pass));
+            enqueue(&mut waiting, Event::Credits(count));
+            enqueue(&mut waiting, Event::Draining);
+        }
+        enqueue(&mut waiting, Event::HealthTimedOut);
+        enqueue(&mut waiting, beat(HealthWord::Fail));
+        let expected = [
+            Event::Credits(999),
+            Event::Draining,
+            Event::HealthTimedOut,
+            beat(HealthWord::Fail),
+        ];
+        assert_eq!(Vec::from(waiting), expected);
     }
 }
