@@ -76,6 +76,9 @@ impl Registry {
         if let Some(refusal) = self.precheck(registration) {
             return Decision::Refuse(refusal);
         }
+        if attested.node_proof == NodeProof::NotRegistered && self.is_foreign(registration, now) {
+            return Decision::Refuse(SessionRefusal::NodeInUse);
+        }
         let boot = Boot::of(attested);
         let open: Vec<_> = self.tunnels_of(&registration.node_id).collect();
         let siblings = open
@@ -105,6 +108,20 @@ impl Registry {
         }
         let down = app.network == Network::Forge1 && registration.network == Network::Sandbox1;
         down.then_some(SessionRefusal::AppBoundToOtherNetwork)
+    }
+
+    /// Whether the node id serves an app of another repository, connected or not, until its
+    /// registration ends. Ids are public: else whoever runs any attested image could take the ids
+    /// of agents that are away for a moment, and keep them out as their "living holder".
+    fn is_foreign(&self, registration: &Registration, now: Timestamp) -> bool {
+        let Some(node) = self.node(&registration.node_id) else {
+            return false;
+        };
+        let is_held = node.presence != Presence::Released && now < node.expires_at;
+        is_held
+            && self
+                .app(&node.app)
+                .is_some_and(|app| app.repo.key() != registration.repo.key())
     }
 
     fn join(

@@ -398,6 +398,29 @@ fn node_that_moves_leaves_its_old_app() {
 }
 
 #[test]
+fn node_id_of_another_repository_is_not_taken_while_its_agent_is_away() {
+    let mut world = World::new();
+    let victim = world.joins(&agent("uuid"));
+    world.registry.closed(victim);
+    let thief = Register {
+        app_name: "other".into(),
+        repo: "evil/repo".into(),
+        ..agent("uuid")
+    };
+    let mut attested = world.attested(&thief);
+    attested.holder = Holder::Silent;
+    assert_eq!(refusal(world.decide(&attested)), SessionRefusal::NodeInUse);
+    attested.node_proof = NodeProof::Proved;
+    assert!(matches!(world.decide(&attested), Decision::Join(_)));
+    attested.node_proof = NodeProof::NotRegistered;
+    world.now = world.now.after(world.policy.registration_ttl);
+    let Decision::Join(grant) = world.decide(&attested) else {
+        panic!("a registration that ended holds nothing")
+    };
+    assert_eq!(grant.left_app, Some(app_name()));
+}
+
+#[test]
 fn banned_node_is_refused_before_and_after_its_evidence() {
     let mut world = World::new();
     world.joins(&agent("uuid"));

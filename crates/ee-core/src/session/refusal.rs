@@ -231,7 +231,7 @@ const APP_BOUND_TO_OTHER_NETWORK: Words = (
 const NODE_IN_USE: Words = (
     "node_in_use",
     "node",
-    "a living agent holds this node id: stop it, \
+    "a living agent, or one of another repository, holds this node id: stop the living one, \
                  or give this one its own EE_AGENT_ID",
 );
 const BANNED: Words = (
