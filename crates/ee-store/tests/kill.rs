@@ -1,10 +1,5 @@
 //! A real process killed while it writes: what it was answered is there afterwards.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot set its scene fails by panicking"
-)]
-
 use std::{
     fs,
     io::{BufRead, BufReader},

@@ -80,6 +80,32 @@ async fn a_revocation_asks_the_revoked_machine_alone() {
 }
 
 #[tokio::test]
+async fn whoever_attests_as_somebody_elses_node_hides_nothing() {
+    let world = World::new().await;
+    let mut other = Answer {
+        platform: world.platform.sibling(1),
+        ..world.node(2)
+    };
+    other.registration = world.node(1).registration;
+    let nodes = [world.node(1), other];
+    for node in &nodes {
+        assert_eq!(world.reason(node.clone()).await, "pass");
+    }
+    world.serve(SimOptions::default().revoke(Revoked::PckLeaf));
+    assert_eq!(world.asked_within_a_day(&nodes).await, ["node-1"]);
+}
+
+#[tokio::test]
+async fn evidence_whose_pass_counts_no_more_is_not_kept() {
+    let world = World::new().await;
+    assert_eq!(world.reason(world.node(1)).await, "pass");
+    world.serve(SimOptions::default().revoke(Revoked::PckLeaf));
+    world.clock.pass(HOUR * REFRESHED_AFTER_H);
+    assert_eq!(world.attestor.reconcile().await.reattest_nodes, []);
+    assert_eq!(world.reason(world.node(1)).await, "platform_revoked");
+}
+
+#[tokio::test]
 async fn an_advisory_that_is_new_is_a_new_outcome() {
     let world = World::new().await;
     assert_eq!(world.reason(world.node(1)).await, "pass");

@@ -84,7 +84,7 @@ async fn swapped_asset_raises_alarm() {
     let done = world.attestor.reconcile().await;
     assert_eq!(
         done.reattest,
-        [release.clone()],
+        std::slice::from_ref(release),
         "serving nodes meet the new content too"
     );
     assert_eq!(world.attestor.reconcile().await.reattest, []);
