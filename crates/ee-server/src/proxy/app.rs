@@ -12,6 +12,10 @@ use crate::http::{
     host::{HostError, app_of},
 };
 
+/// A DNS name has at most 253 characters, a port five: longer is no host, and would be repeated in
+/// several fields.
+const AUTHORITY_MAX_BYTES: usize = 260;
+
 const X_EE_APP: HeaderName = HeaderName::from_static("x-ee-app");
 
 /// The authority that the client named: HTTP/2's `:authority`, or `Host`.
@@ -25,6 +29,18 @@ pub fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Bo
         return Err(invalid("more than one Host"));
     }
     let target = uri.authority().map(http::uri::Authority::as_str);
+    let too_long = |name: Option<&str>| name.is_some_and(|n| n.len() > AUTHORITY_MAX_BYTES);
+    if too_long(target) || too_long(host) {
+        return Err(invalid("Host is longer than any name"));
+    }
+    // User information has no place here (RFC 9110 4.2.4): "hello.x@evil" must not name hello.
+    if [target, host]
+        .into_iter()
+        .flatten()
+        .any(|name| name.contains('@'))
+    {
+        return Err(invalid("Host holds user information"));
+    }
     match (target, host) {
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
             Err(invalid("the request target names another host than Host"))
@@ -130,6 +146,12 @@ mod tests {
         assert_eq!(authority(&uri("/x"), &headers), Ok("hello.test"));
         let other = authority(&uri("http://victim.test/x"), &headers).expect_err("differs");
         assert_eq!(other.code, "invalid_request");
+        for bad in ["hello.x@evil.test".to_owned(), "a.".repeat(200)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, bad.parse().expect("value"));
+            let refused = authority(&uri("/x"), &headers).expect_err("no host");
+            assert_eq!(refused.code, "invalid_request", "{bad}");
+        }
         headers.append(HOST, "second.test".parse().expect("value"));
         assert!(authority(&uri("/x"), &headers).is_err());
         assert!(authority(&uri("/x"), &HeaderMap::new()).is_err());

@@ -11,6 +11,7 @@ use ee_tunnel::{BodyError, TunnelBody};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use super::upload;
 use crate::tunnel::Link;
 
 /// What leaves the proxy.
@@ -46,7 +47,10 @@ impl Body for ProxyBody {
             Self::Own(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            Self::App { body, .. } => Pin::new(body).poll_frame(cx),
+            Self::App { body, .. } => {
+                let polled = Pin::new(body).poll_frame(cx);
+                polled.map(|frame| frame.map(|frame| frame.map(upload::clean)))
+            }
         }
     }
 

@@ -6,7 +6,8 @@
 use http::{
     HeaderMap, HeaderName,
     header::{
-        AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SET_COOKIE, TE,
+        TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -48,6 +49,30 @@ pub fn strip_ours(headers: &mut HeaderMap) {
     let found: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
     for name in found {
         headers.remove(name);
+    }
+}
+
+/// Removes from trailers what only a head may say: framing, routing, who asks (RFC 9110 6.5.1).
+/// HTTP/2 calls fields of one hop malformed, so they would also break the stream.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    strip_ours(trailers);
+    let forbidden = |name: &&HeaderName| {
+        [
+            AUTHORIZATION,
+            CONTENT_LENGTH,
+            COOKIE,
+            FORWARDED,
+            HOST,
+            SET_COOKIE,
+            TE,
+        ]
+        .contains(name)
+            || name.as_str().starts_with("x-forwarded-")
+    };
+    let found: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
+    for name in found {
+        trailers.remove(name);
     }
 }
 
@@ -120,6 +145,32 @@ mod tests {
         let mut headers = headers(&lines);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.len(), kept.len());
+    }
+
+    #[test]
+    fn trailers_cannot_say_what_a_head_says() {
+        let mut trailers = HeaderMap::new();
+        for name in [
+            "connection",
+            "transfer-encoding",
+            "content-length",
+            "host",
+            "te",
+            "ee-app",
+            "x-ee-node",
+            "x-forwarded-for",
+            "authorization",
+            "set-cookie",
+            "grpc-status",
+        ] {
+            trailers.insert(
+                HeaderName::from_static(name),
+                http::HeaderValue::from_static("0"),
+            );
+        }
+        clean_trailers(&mut trailers);
+        let left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["grpc-status"]);
     }
 
     #[test]

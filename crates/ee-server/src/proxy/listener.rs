@@ -26,8 +26,10 @@ use super::{
     app,
     body::ProxyBody,
     forward::forward,
+    patience::Patient,
     request::{self, Caller},
     response,
+    upload::Upload,
 };
 use crate::{
     http::{Peer, envelope::request_id},
@@ -91,7 +93,7 @@ async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> hyper::Result<(
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(&state, request, peer.ip(), scheme).await) }
     });
-    let io = TokioIo::new(conn);
+    let io = TokioIo::new(Patient::new(conn));
     if h2 {
         let connection = http2::Builder::new(Executor(tasks))
             .timer(TokioTimer::new())
@@ -164,7 +166,7 @@ async fn through(
         peer,
     };
     let id = request::rewrite(&mut head, &caller)?;
-    forward(state, &caller, head, body, &id).await
+    forward(state, &caller, head, Upload(body), &id).await
 }
 
 /// A problem as an answer of the proxy listener.

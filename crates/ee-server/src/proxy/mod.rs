@@ -10,10 +10,12 @@ mod fields;
 mod forward;
 mod lent;
 mod listener;
+mod patience;
 mod payload;
 mod post;
 mod request;
 mod response;
+mod upload;
 
 use ee_protocol::problem::{Problem, ProblemCode};
 
