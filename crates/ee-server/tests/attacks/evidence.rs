@@ -79,13 +79,17 @@ async fn quote_for_another_session_key_is_refused() {
         |channel| channel.agent_spki_sha256 = [9; 32],
         |channel| channel.control_spki_sha256 = [9; 32],
         |channel| {
-            std::mem::swap(&mut channel.agent_spki_sha256, &mut channel.control_spki_sha256);
+            std::mem::swap(
+                &mut channel.agent_spki_sha256,
+                &mut channel.control_spki_sha256,
+            );
         },
     ];
     for change in keys {
-        let refused =
-            twisted(&world, |challenge, _| change(challenge.channel.as_mut().expect("a channel")))
-                .await;
+        let refused = twisted(&world, |challenge, _| {
+            change(challenge.channel.as_mut().expect("a channel"))
+        })
+        .await;
         refused.says("binding_mismatch");
     }
     nothing_came_of_it(world).await;
@@ -115,7 +119,11 @@ async fn replayed_quote_is_refused() {
     peer.tunnel.attested();
     let holder = peer.serve("honest");
 
-    let copy = world.peer().await.attempt(&honest, |_| recorded.clone()).await;
+    let copy = world
+        .peer()
+        .await
+        .attempt(&honest, |_| recorded.clone())
+        .await;
     copy.says("nonce_mismatch");
     let renamed = world.peer().await.attempt(&honest, |challenge| {
         let mut answer = recorded.clone();
@@ -142,8 +150,14 @@ async fn answer_sent_twice_counts_once() {
     let second = peer.status().await;
     let reasons = [&first["reason"], &second["reason"]];
     // The second is refused while the first is being judged.
-    assert!(reasons.contains(&&json!("unexpected_attestation")), "{reasons:?}");
-    assert!(reasons.contains(&&json!("measurement_mismatch:rtmr2")), "{reasons:?}");
+    assert!(
+        reasons.contains(&&json!("unexpected_attestation")),
+        "{reasons:?}"
+    );
+    assert!(
+        reasons.contains(&&json!("measurement_mismatch:rtmr2")),
+        "{reasons:?}"
+    );
     assert_eq!(peer.hear().await.expect_err("closed").code, Some(1008));
     nothing_came_of_it(world).await;
 }
@@ -182,10 +196,16 @@ async fn claims_alone_never_pass() {
 async fn missing_report_data_is_refused() {
     let world = World::start().await;
     let refused = edited(&world, |answer| {
-        answer.as_object_mut().expect("an object").remove("report_data");
+        answer
+            .as_object_mut()
+            .expect("an object")
+            .remove("report_data");
     });
     let reason = refused.await.closed.reason;
-    assert!(["report_data_mismatch", "evidence_malformed"].contains(&reason.as_str()), "{reason}");
+    assert!(
+        ["report_data_mismatch", "evidence_malformed"].contains(&reason.as_str()),
+        "{reason}"
+    );
     nothing_came_of_it(world).await;
 }
 
@@ -193,16 +213,24 @@ async fn missing_report_data_is_refused() {
 #[tokio::test]
 async fn claims_that_differ_from_the_quote_are_refused() {
     let world = World::start().await;
-    let words = edited(&world, |answer| answer["report_data"] = json!("ab".repeat(64)));
+    let words = edited(&world, |answer| {
+        answer["report_data"] = json!("ab".repeat(64))
+    });
     words.await.says("report_data_mismatch");
     let other = json!("0".repeat(64));
-    let claims = edited(&world, |answer| answer["measurements"]["agent_py_sha256"] = other);
+    let claims = edited(&world, |answer| {
+        answer["measurements"]["agent_py_sha256"] = other
+    });
     claims.await.says("workload_digest_mismatch");
     // Claims and digest agree with each other and with nothing that was released.
     let prover = Prover::good().with(|prover| prover.claims.agent_py_sha256 = "0".repeat(64));
     let refused = world.peer().await.prove(&registration(), &prover).await;
     refused.says("measurement_mismatch:agent_py_sha256");
-    assert!(refused.status["detail"][0]["expected"].as_str().is_some_and(|text| !text.is_empty()));
+    assert!(
+        refused.status["detail"][0]["expected"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    );
     nothing_came_of_it(world).await;
 }
 
@@ -216,7 +244,9 @@ async fn registers_that_differ_from_the_release_are_refused() {
         ("mr_config_id", |prover| prover.td.mr_config_id[5] = 1),
     ];
     for (register, change) in changes {
-        let prover = Prover::good().with(|prover| prover.event_log = None).with(change);
+        let prover = Prover::good()
+            .with(|prover| prover.event_log = None)
+            .with(change);
         let refused = world.peer().await.prove(&registration(), &prover).await;
         refused.says(&format!("measurement_mismatch:{register}"));
     }
@@ -232,7 +262,12 @@ async fn debug_td_is_refused() {
     let prover = Prover::good().with(|prover| prover.td = image().td().with_attribute_bit(0));
     for network in ["forge-1", "sandbox-1"] {
         let registration = registration().with(|named| named.network = network.to_owned());
-        world.peer().await.prove(&registration, &prover).await.says("td_debug");
+        world
+            .peer()
+            .await
+            .prove(&registration, &prover)
+            .await
+            .says("td_debug");
     }
     nothing_came_of_it(world).await;
 }
@@ -252,7 +287,12 @@ async fn unsealed_td_is_refused_on_forge_1_and_taken_on_sandbox_1() {
     let refused = world.peer().await.prove(&forge, &prover).await;
     refused.says("sealed_required");
     let sandbox = forge.with(|named| named.network = "sandbox-1".to_owned());
-    let serving = world.peer().await.join(&sandbox, &prover).await.serve("unsealed");
+    let serving = world
+        .peer()
+        .await
+        .join(&sandbox, &prover)
+        .await
+        .serve("unsealed");
     assert_eq!(world.get(APP).await.body, "unsealed");
     assert_eq!(world.resolve(APP).await.1["sealed"], false);
     drop(serving);
@@ -264,11 +304,18 @@ async fn unsealed_td_is_refused_on_forge_1_and_taken_on_sandbox_1() {
 async fn sealed_variable_seals_nothing() {
     let world = World::start().await;
     let image = DemoImage::new(78);
-    world.publish("org/claimed", image.tag(), &image.allowlist_1_0().to_string());
+    world.publish(
+        "org/claimed",
+        image.tag(),
+        &image.allowlist_1_0().to_string(),
+    );
     let forge = registration().with(|named| named.repo = "org/claimed".to_owned());
     let refused = world.peer().await.prove(&forge, &Prover::of(&image)).await;
     let reason = refused.closed.reason.as_str();
-    assert!(["sealed_required", "sealed_claim_mismatch"].contains(&reason), "{refused:?}");
+    assert!(
+        ["sealed_required", "sealed_claim_mismatch"].contains(&reason),
+        "{refused:?}"
+    );
     assert!(is_explained(&refused.status), "{refused:?}");
     nothing_came_of_it(world).await;
 }
@@ -281,9 +328,13 @@ async fn damaged_quotes_are_refused_by_name() {
     let damages: [(&[&str], fn(&mut Vec<u8>)); 8] = [
         (&["quote_malformed"], |quote| quote.truncate(47)),
         (&["quote_malformed"], |quote| quote.truncate(635)),
-        (&["quote_malformed"], |quote| quote.truncate(quote.len() - 1)),
+        (&["quote_malformed"], |quote| {
+            quote.truncate(quote.len() - 1)
+        }),
         (&["quote_trailing_data"], |quote| quote.push(1)),
-        (&["evidence_too_large"], |quote| quote.resize(160 * 1024 + 1, 0)),
+        (&["evidence_too_large"], |quote| {
+            quote.resize(160 * 1024 + 1, 0)
+        }),
         (&["quote_unsupported"], |quote| quote[0] ^= 0xff),
         // A bit of the signed body, and one of the signature.
         (&["quote_signature_invalid"], |quote| quote[60] ^= 1),
@@ -300,7 +351,10 @@ async fn damaged_quotes_are_refused_by_name() {
         });
         let refused = refused.await;
         let reason = refused.closed.reason.clone();
-        assert!(expected.contains(&reason.as_str()), "{expected:?}: {refused:?}");
+        assert!(
+            expected.contains(&reason.as_str()),
+            "{expected:?}: {refused:?}"
+        );
         refused.says(&reason);
     }
     nothing_came_of_it(world).await;
@@ -347,14 +401,27 @@ async fn late_quote_is_refused() {
 async fn failed_attestation_touches_no_app() {
     let world = World::start().await;
     let honest = Registration::new(APP, "honest");
-    let serving = world.peer().await.join(&honest, &Prover::good()).await.serve("honest");
+    let serving = world
+        .peer()
+        .await
+        .join(&honest, &Prover::good())
+        .await
+        .serve("honest");
     let before = world.resolve(APP).await;
     for registration in [registration(), honest.clone()] {
-        let refused = world.peer().await.prove(&registration, &Prover::rogue()).await;
+        let refused = world
+            .peer()
+            .await
+            .prove(&registration, &Prover::rogue())
+            .await;
         refused.says("measurement_mismatch:rtmr2");
     }
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(world.resolve(APP).await, before, "nothing about the app has changed");
+    assert_eq!(
+        world.resolve(APP).await,
+        before,
+        "nothing about the app has changed"
+    );
     assert_eq!(world.get(APP).await.body, "honest");
     assert!(serving.is_open());
     world.stands().await;
@@ -364,11 +431,24 @@ async fn failed_attestation_touches_no_app() {
 #[tokio::test]
 async fn refused_evidence_is_explained_to_the_operator() {
     let world = World::start().await;
-    let refused = world.peer().await.prove(&registration(), &Prover::rogue()).await;
+    let refused = world
+        .peer()
+        .await
+        .prove(&registration(), &Prover::rogue())
+        .await;
     refused.says("measurement_mismatch:rtmr2");
-    let explained = world.admin(&format!("/v1/apps/{APP}/explain?agent=attacker")).await;
+    let explained = world
+        .admin(&format!("/v1/apps/{APP}/explain?agent=attacker"))
+        .await;
     let refused = &explained["refused"][0];
-    assert_eq!(refused["reason"], "measurement_mismatch:rtmr2", "{explained}");
-    assert!(refused["refusals"][0]["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
+    assert_eq!(
+        refused["reason"], "measurement_mismatch:rtmr2",
+        "{explained}"
+    );
+    assert!(
+        refused["refusals"][0]["hint"]
+            .as_str()
+            .is_some_and(|hint| !hint.is_empty())
+    );
     nothing_came_of_it(world).await;
 }

@@ -22,7 +22,8 @@ fn every_attack_of_the_table_has_its_test() {
             }
             let source = Path::new(CRATES).join(word);
             let text = fs::read_to_string(&source);
-            let text = text.unwrap_or_else(|_| panic!("no file {word}, which docs/attacks.md names"));
+            let text =
+                text.unwrap_or_else(|_| panic!("no file {word}, which docs/attacks.md names"));
             while let Some(name) = quoted.next_if(|word| !word.ends_with(".rs")) {
                 named += 1;
                 let begins = format!("fn {name}(");
@@ -37,7 +38,9 @@ fn every_attack_of_the_table_has_its_test() {
 #[test]
 fn every_test_of_this_binary_is_in_the_table() {
     let table = fs::read_to_string(TABLE).expect("docs/attacks.md");
-    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "attacks"].iter().collect();
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "attacks"]
+        .iter()
+        .collect();
     let mut missing = BTreeSet::new();
     for file in fs::read_dir(folder).expect("the folder of these tests") {
         let path = file.expect("a file").path();

@@ -20,13 +20,20 @@ fn registration() -> Registration {
 async fn told(peer: &mut Peer, text: &str, reason: &str) {
     peer.tunnel.send_text(text.to_owned());
     let status = peer.status().await;
-    assert_eq!((&status["state"], &status["reason"]), (&json!("invalid"), &json!(reason)), "{text}");
+    assert_eq!(
+        (&status["state"], &status["reason"]),
+        (&json!("invalid"), &json!(reason)),
+        "{text}"
+    );
     assert!(is_explained(&status), "{status}");
 }
 
 /// The tunnel is as good as new: it registers, proves itself and serves.
 async fn still_works(world: World, peer: Peer) {
-    let serving = peer.join(&registration(), &Prover::good()).await.serve("talker");
+    let serving = peer
+        .join(&registration(), &Prover::good())
+        .await
+        .serve("talker");
     assert_eq!(world.get("talker").await.body, "talker");
     drop(serving);
     world.stands().await;
@@ -38,7 +45,15 @@ async fn garbage_json_is_answered() {
     let mut peer = world.peer().await;
     let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
     let nested = format!("{{\"type\":\"register\",\"x\":{deep}}}");
-    for text in ["", "garbage", "{", "{\"type\":", "\u{0}", "nul", nested.as_str()] {
+    for text in [
+        "",
+        "garbage",
+        "{",
+        "{\"type\":",
+        "\u{0}",
+        "nul",
+        nested.as_str(),
+    ] {
         told(&mut peer, text, "invalid_json").await;
     }
     still_works(world, peer).await;
@@ -48,7 +63,14 @@ async fn garbage_json_is_answered() {
 async fn json_array_is_answered() {
     let world = World::start().await;
     let mut peer = world.peer().await;
-    for text in ["[]", "[{\"type\":\"register\"}]", "7", "\"register\"", "null", "true"] {
+    for text in [
+        "[]",
+        "[{\"type\":\"register\"}]",
+        "7",
+        "\"register\"",
+        "null",
+        "true",
+    ] {
         told(&mut peer, text, "invalid_json").await;
     }
     still_works(world, peer).await;
@@ -58,7 +80,12 @@ async fn json_array_is_answered() {
 async fn unknown_messages_are_answered() {
     let world = World::start().await;
     let mut peer = world.peer().await;
-    for text in ["{}", "{\"type\":\"reboot\"}", "{\"type\":7}", "{\"type\":\"attest_request\"}"] {
+    for text in [
+        "{}",
+        "{\"type\":\"reboot\"}",
+        "{\"type\":7}",
+        "{\"type\":\"attest_request\"}",
+    ] {
         told(&mut peer, text, "unknown_message").await;
     }
     still_works(world, peer).await;
@@ -69,10 +96,22 @@ async fn junk_before_register_is_answered() {
     let world = World::start().await;
     let mut peer = world.peer().await;
     for (text, reason) in [
-        ("{\"type\":\"health\",\"status\":\"fail\"}", "not_registered"),
-        ("{\"type\":\"credits\",\"max_inflight\":9}", "not_registered"),
-        ("{\"type\":\"drain\",\"reason\":\"restart\"}", "not_registered"),
-        ("{\"type\":\"attest_response\",\"nonce\":\"00\"}", "unexpected_attestation"),
+        (
+            "{\"type\":\"health\",\"status\":\"fail\"}",
+            "not_registered",
+        ),
+        (
+            "{\"type\":\"credits\",\"max_inflight\":9}",
+            "not_registered",
+        ),
+        (
+            "{\"type\":\"drain\",\"reason\":\"restart\"}",
+            "not_registered",
+        ),
+        (
+            "{\"type\":\"attest_response\",\"nonce\":\"00\"}",
+            "unexpected_attestation",
+        ),
     ] {
         told(&mut peer, text, reason).await;
     }
@@ -120,7 +159,12 @@ async fn second_register_cannot_switch_identity() {
     let mine = registration();
     let challenge = peer.challenge(&mine).await;
     let theirs = mine.with(|named| named.app = "stolen".to_owned());
-    told(&mut peer, &theirs.message().to_string(), "already_registered").await;
+    told(
+        &mut peer,
+        &theirs.message().to_string(),
+        "already_registered",
+    )
+    .await;
     // A quote for the second identity answers nothing.
     let report_data = Prover::good().report_data(&challenge, &theirs);
     peer.send(&Prover::good().answer_with(&challenge, &report_data));
@@ -129,11 +173,21 @@ async fn second_register_cannot_switch_identity() {
 
     let mut peer = world.peer().await;
     let challenge = peer.challenge(&mine).await;
-    told(&mut peer, &theirs.message().to_string(), "already_registered").await;
+    told(
+        &mut peer,
+        &theirs.message().to_string(),
+        "already_registered",
+    )
+    .await;
     peer.send(&Prover::good().answer(&challenge, &mine));
     assert_eq!(peer.status().await["state"], "ok");
     peer.tunnel.attested();
-    told(&mut peer, &theirs.message().to_string(), "already_registered").await;
+    told(
+        &mut peer,
+        &theirs.message().to_string(),
+        "already_registered",
+    )
+    .await;
     let serving = peer.serve("talker");
     assert_eq!(world.get("talker").await.body, "talker");
     assert_eq!(world.resolve("stolen").await.0, 404);
@@ -202,7 +256,10 @@ async fn repeated_agent_errors_end_the_session() {
     };
     let first = peer.challenge(&registration()).await;
     peer.send(&failed(&first));
-    let request = peer.hear().await.expect("a second challenge after five seconds");
+    let request = peer
+        .hear()
+        .await
+        .expect("a second challenge after five seconds");
     let second = peer.taken(&request).await;
     assert_ne!(first.nonce, second.nonce);
     peer.send(&failed(&second));
@@ -217,8 +274,17 @@ async fn registered_node_id_needs_its_proof() {
     let token = "ee_node_test_0123456789";
     let registration = registration();
     let node = NodeId::parse(&registration.agent).expect("a node id");
-    world.server.state.plane.set_node_keys(node, vec![sha256(token.as_bytes())]).await;
-    let without = world.peer().await.prove(&registration, &Prover::good()).await;
+    world
+        .server
+        .state
+        .plane
+        .set_node_keys(node, vec![sha256(token.as_bytes())])
+        .await;
+    let without = world
+        .peer()
+        .await
+        .prove(&registration, &Prover::good())
+        .await;
     without.says("node_token_required");
     for (word, key) in [(Some("node_token_invalid"), "another-token"), (None, token)] {
         let mut peer = world.peer().await;

@@ -23,13 +23,22 @@ fn mallory() -> (Registration, Prover) {
 }
 
 async fn served(world: &World) -> Serving {
-    world.peer().await.join(&holder(), &Prover::good()).await.serve(APP)
+    world
+        .peer()
+        .await
+        .join(&holder(), &Prover::good())
+        .await
+        .serve(APP)
 }
 
 /// The victim's app is as it was.
 async fn untouched(world: &World, serving: &Serving, before: &(u16, serde_json::Value)) {
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(&world.resolve(APP).await, before, "nothing about the app has changed");
+    assert_eq!(
+        &world.resolve(APP).await,
+        before,
+        "nothing about the app has changed"
+    );
     assert_eq!(world.get(APP).await.body, APP);
     assert!(serving.is_open());
 }
@@ -66,7 +75,11 @@ async fn failed_attestation_leaves_the_holder_alone() {
     let refused = world.peer().await.prove(&holder(), &Prover::rogue()).await;
     refused.says("measurement_mismatch:rtmr2");
     let other_release = holder().with(|named| named.tag = "v9.9.9".to_owned());
-    let refused = world.peer().await.prove(&other_release, &Prover::good()).await;
+    let refused = world
+        .peer()
+        .await
+        .prove(&other_release, &Prover::good())
+        .await;
     assert_eq!(refused.closed.reason, "allowlist_not_found", "{refused:?}");
     untouched(&world, &serving, &before).await;
     world.stands().await;
@@ -121,7 +134,12 @@ async fn second_agents_disconnect_leaves_the_first_serving() {
     let world = World::start().await;
     let first = served(&world).await;
     let other = Registration::new(APP, "second");
-    let second = world.peer().await.join(&other, &Prover::good()).await.serve("second");
+    let second = world
+        .peer()
+        .await
+        .join(&other, &Prover::good())
+        .await
+        .serve("second");
     second.vanish();
     tokio::time::sleep(A_WHILE).await;
     for _ in 0..4 {
@@ -137,15 +155,29 @@ async fn living_node_keeps_its_id() {
     let world = World::start().await;
     let serving = served(&world).await;
     let before = world.resolve(APP).await;
-    let boots = [Some("another boot".to_owned()), None, Some("boot of holder".to_owned())];
+    let boots = [
+        Some("another boot".to_owned()),
+        None,
+        Some("boot of holder".to_owned()),
+    ];
     for instance in boots {
         let taker = holder().with(|named| named.instance = instance);
-        world.peer().await.prove(&taker, &Prover::good()).await.says("node_in_use");
+        world
+            .peer()
+            .await
+            .prove(&taker, &Prover::good())
+            .await
+            .says("node_in_use");
     }
     let by_node_id = Registration::new(APP, "taker").with(|named| {
         named.node = Some("holder".to_owned());
     });
-    world.peer().await.prove(&by_node_id, &Prover::good()).await.says("node_in_use");
+    world
+        .peer()
+        .await
+        .prove(&by_node_id, &Prover::good())
+        .await
+        .says("node_in_use");
     untouched(&world, &serving, &before).await;
     world.stands().await;
 }
@@ -161,7 +193,12 @@ async fn node_id_cannot_be_pulled_into_another_app() {
         named.app = "mallorys".to_owned();
         named.node = Some("holder".to_owned());
     });
-    world.peer().await.prove(&registration, &prover).await.says("node_in_use");
+    world
+        .peer()
+        .await
+        .prove(&registration, &prover)
+        .await
+        .says("node_in_use");
     untouched(&world, &serving, &before).await;
     world.stands().await;
 }
@@ -174,11 +211,22 @@ async fn old_session_close_spares_the_new() {
     // Nothing drives this tunnel, so it answers no ping.
     let mut silent = world.peer().await.join(&holder(), &Prover::good()).await;
     let reborn = holder().with(|named| named.instance = Some("after the crash".to_owned()));
-    let serving = world.peer().await.join(&reborn, &Prover::good()).await.serve(APP);
+    let serving = world
+        .peer()
+        .await
+        .join(&reborn, &Prover::good())
+        .await
+        .serve(APP);
     let status = silent.status().await;
-    assert_eq!((&status["state"], &status["reason"]), (&json!("invalid"), &json!("replaced")));
+    assert_eq!(
+        (&status["state"], &status["reason"]),
+        (&json!("invalid"), &json!("replaced"))
+    );
     let closed = silent.hear().await.expect_err("closed");
-    assert_eq!((closed.code, closed.reason.as_str()), (Some(1008), "replaced"));
+    assert_eq!(
+        (closed.code, closed.reason.as_str()),
+        (Some(1008), "replaced")
+    );
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(world.get(APP).await.body, APP);
     assert!(serving.is_open());
@@ -206,7 +254,12 @@ async fn app_that_moves_up_leaves_its_sandbox_nodes() {
     let world = World::start().await;
     let sandbox = Registration::new(APP, "sandbox-node");
     let sandbox = sandbox.with(|named| named.network = "sandbox-1".to_owned());
-    let below = world.peer().await.join(&sandbox, &Prover::good()).await.serve("below");
+    let below = world
+        .peer()
+        .await
+        .join(&sandbox, &Prover::good())
+        .await
+        .serve("below");
     assert_eq!(world.get(APP).await.body, "below");
     let (registration, _) = mallory();
     let mut peer = world.peer().await;
@@ -233,7 +286,10 @@ async fn fifth_tunnel_of_a_boot_is_refused() {
         tunnels.push(peer.join(&holder(), &Prover::good()).await.serve(APP));
     }
     let fifth = crate::peer::Peer::connect_with(world.server.api_addr, &key).await;
-    fifth.prove(&holder(), &Prover::good()).await.says("tunnel_limit");
+    fifth
+        .prove(&holder(), &Prover::good())
+        .await
+        .says("tunnel_limit");
     assert!(tunnels.iter().all(Serving::is_open));
     assert_eq!(world.get(APP).await.body, APP);
     world.stands().await;
@@ -244,22 +300,6 @@ async fn first_request_after_attest_is_served() {
     let world = World::start().await;
     let serving = served(&world).await;
     // No heartbeat has been sent: the passed attestation counts as the first.
-    assert_eq!(world.get(APP).await.status, 200);
-    drop(serving);
-    world.stands().await;
-}
-
-/// In the last days of a registration traffic flows, and the agent is asked to renew.
-#[tokio::test]
-async fn warning_window_serves() {
-    let settings = [("EE_REGISTRATION_TTL_DAYS", "2"), ("EE_REGISTRATION_WARN_DAYS", "1")];
-    let world = World::with(&settings).await;
-    let mut peer = world.peer().await.join(&holder(), &Prover::good()).await;
-    let drained = tokio::time::timeout(Duration::from_millis(300), peer.hear()).await;
-    assert!(drained.is_err(), "outside the window nobody is asked: {drained:?}");
-    let serving = peer.serve(APP);
-    let (status, app) = world.resolve(APP).await;
-    assert_eq!((status, &app["registration_state"]), (200, &json!("active")));
     assert_eq!(world.get(APP).await.status, 200);
     drop(serving);
     world.stands().await;
@@ -279,6 +319,10 @@ async fn tunnel_loss_fails_at_once() {
     let (answer, ()) = tokio::join!(asked, lost);
     assert_eq!(answer.status, 502, "{answer:?}");
     assert_eq!(answer.json()["code"], "agent_disconnected", "{answer:?}");
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
     world.stands().await;
 }

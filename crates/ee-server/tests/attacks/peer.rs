@@ -12,7 +12,7 @@ use ee_tunnel::{
     Closed, InnerTls, InnerTlsInfo, InnerTlsServer, TunnelKey, TunnelOptions,
     agent::{AgentEvent, AgentTunnel},
 };
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
@@ -99,11 +99,12 @@ pub struct Challenge {
 impl Challenge {
     /// What ties a quote to this challenge's channel.
     pub fn binding(&self) -> Binding {
-        self.channel.map_or(Binding::None, |channel| Binding::TlsExporter {
-            exporter: channel.exporter,
-            agent_spki: channel.agent_spki_sha256,
-            control_spki: channel.control_spki_sha256,
-        })
+        self.channel
+            .map_or(Binding::None, |channel| Binding::TlsExporter {
+                exporter: channel.exporter,
+                agent_spki: channel.agent_spki_sha256,
+                control_spki: channel.control_spki_sha256,
+            })
     }
 }
 
@@ -145,7 +146,8 @@ impl Prover {
 
     /// The quote over these bytes.
     pub fn quote(&self, report_data: &ReportData) -> Vec<u8> {
-        self.platform.quote(&self.td, QuoteVersion::V4, &report_data.0)
+        self.platform
+            .quote(&self.td, QuoteVersion::V4, &report_data.0)
     }
 
     /// The bytes that an honest agent has signed for this challenge.
@@ -189,7 +191,11 @@ impl Refused {
         assert_eq!(status["state"], "invalid", "{status}");
         assert_eq!(status["reason"], reason, "{status}");
         assert!(is_explained(status), "nothing to act on: {status}");
-        assert_eq!((closed.code, closed.reason.as_str()), (Some(1008), reason), "{closed:?}");
+        assert_eq!(
+            (closed.code, closed.reason.as_str()),
+            (Some(1008), reason),
+            "{closed:?}"
+        );
     }
 }
 
@@ -220,7 +226,10 @@ impl Peer {
         let tunnel = AgentTunnel::connect(stream, &uri, &TunnelOptions::default()).await;
         let mut tunnel = tunnel.unwrap_or_else(|error| panic!("no tunnel: {error:?}"));
         tunnel.set_text_limit(1 << 20);
-        Self { tunnel, tls: InnerTlsServer::new(key) }
+        Self {
+            tunnel,
+            tls: InnerTlsServer::new(key),
+        }
     }
 
     /// Sends a message as it is.
@@ -265,13 +274,20 @@ impl Peer {
     pub async fn taken(&mut self, request: &Value) -> Challenge {
         assert_eq!(request["type"], "attest_request", "{request}");
         let nonce = request["nonce"].as_str().expect("a nonce");
-        let nonce = hex::decode(nonce).expect("hex").try_into().expect("32 bytes");
+        let nonce = hex::decode(nonce)
+            .expect("hex")
+            .try_into()
+            .expect("32 bytes");
         let reason = request["reason"].as_str().expect("a reason").to_owned();
         let channel = match request["tunnel"]["inner_tls"].as_str() {
             Some("required") => Some(self.inner_tls().await),
             Some(_) | None => None,
         };
-        Challenge { nonce, reason, channel }
+        Challenge {
+            nonce,
+            reason,
+            channel,
+        }
     }
 
     async fn inner_tls(&mut self) -> InnerTlsInfo {
@@ -291,7 +307,10 @@ impl Peer {
         let answer = prover.answer(&challenge, registration);
         self.send(&answer);
         let status = self.status().await;
-        assert_eq!((&status["state"], &status["reason"]), (&json!("ok"), &json!("attested")));
+        assert_eq!(
+            (&status["state"], &status["reason"]),
+            (&json!("ok"), &json!("attested"))
+        );
         self.tunnel.attested();
         self
     }
@@ -309,16 +328,23 @@ impl Peer {
 
     /// Registers with this evidence and waits for the refusal.
     pub async fn prove(self, registration: &Registration, prover: &Prover) -> Refused {
-        self.attempt(registration, |challenge| prover.answer(challenge, registration)).await
+        self.attempt(registration, |challenge| {
+            prover.answer(challenge, registration)
+        })
+        .await
     }
 
     /// Serves `body` for every request from now on, in the background.
     pub fn serve(self, body: &'static str) -> Serving {
-        Serving { task: tokio::spawn(serve(self.tunnel, body)) }
+        Serving {
+            task: tokio::spawn(serve(self.tunnel, body)),
+        }
     }
 
     async fn event(&mut self) -> AgentEvent {
-        timeout(PATIENCE, self.tunnel.next()).await.expect("the control plane answers in time")
+        timeout(PATIENCE, self.tunnel.next())
+            .await
+            .expect("the control plane answers in time")
     }
 }
 
@@ -335,7 +361,9 @@ impl Serving {
 
     /// Waits until the control plane closes the tunnel.
     pub async fn closed(mut self) -> Closed {
-        let closed = timeout(PATIENCE, &mut self.task).await.expect("closed in time");
+        let closed = timeout(PATIENCE, &mut self.task)
+            .await
+            .expect("closed in time");
         closed.expect("serving does not panic")
     }
 
@@ -374,20 +402,33 @@ async fn serve(mut tunnel: AgentTunnel<TcpStream>, body: &'static str) -> Closed
 /// answers with what an app could try against the people who trust us.
 fn answer(request: Request<()>, body: &'static str) -> Response<Full<Bytes>> {
     let builder = Response::builder().header("ee-origin", "app");
+    if request.method() == Method::CONNECT {
+        let refused = builder.status(426).body(Full::default());
+        return refused.expect("a response");
+    }
     let (builder, text) = match request.uri().path() {
         "/" => (builder, body.to_owned()),
-        "/forge" => (FORGED.iter().fold(builder, |b, (name, value)| b.header(*name, *value)),
-            "<script>steal()</script>".to_owned()),
+        "/forge" => (
+            FORGED
+                .iter()
+                .fold(builder, |b, (name, value)| b.header(*name, *value)),
+            "<script>steal()</script>".to_owned(),
+        ),
         _ => {
             let head = request.into_parts().0;
             let fields = head.headers.iter().map(|(name, value)| {
                 format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
             });
             let fields: Vec<_> = fields.collect();
-            (builder, json!({ "uri": head.uri.to_string(), "fields": fields }).to_string())
+            (
+                builder,
+                json!({ "method": head.method.as_str(), "uri": head.uri.to_string(), "fields": fields }).to_string(),
+            )
         }
     };
-    builder.body(Full::new(Bytes::from(text))).expect("a response")
+    builder
+        .body(Full::new(Bytes::from(text)))
+        .expect("a response")
 }
 
 /// What the page `/forge` sends.

@@ -46,7 +46,10 @@ async fn pending(world: &World, prover: &Prover, collateral: Option<Value>) -> S
     let status = peer.status().await;
     assert_eq!(status["state"], "pending", "{status}");
     assert!(is_explained(&status), "{status}");
-    let request = peer.hear().await.expect("another challenge, on the same tunnel");
+    let request = peer
+        .hear()
+        .await
+        .expect("another challenge, on the same tunnel");
     assert_eq!(request["type"], "attest_request", "{request}");
     status["reason"].as_str().expect("a reason").to_owned()
 }
@@ -55,12 +58,29 @@ async fn pending(world: &World, prover: &Prover, collateral: Option<Value>) -> S
 #[tokio::test]
 async fn forged_root_named_like_intel_is_refused() {
     let world = World::start().await;
-    let names = [platform().root_name().to_owned(), "Intel SGX Root CA".to_owned()];
+    let names = [
+        platform().root_name().to_owned(),
+        "Intel SGX Root CA".to_owned(),
+    ];
     for root_name in names {
-        let pki = PkiOptions { root_name, ..PkiOptions::default() };
-        let forged = SimPlatform::new(99, SimOptions { pki, ..SimOptions::default() });
+        let pki = PkiOptions {
+            root_name,
+            ..PkiOptions::default()
+        };
+        let forged = SimPlatform::new(
+            99,
+            SimOptions {
+                pki,
+                ..SimOptions::default()
+            },
+        );
         let prover = on(forged.clone());
-        world.peer().await.prove(&registration(), &prover).await.says("platform_chain_invalid");
+        world
+            .peer()
+            .await
+            .prove(&registration(), &prover)
+            .await
+            .says("platform_chain_invalid");
         // With collateral of its own making it is no better.
         let registration = registration();
         let collateral: Value =
@@ -81,7 +101,12 @@ async fn forged_root_with_its_own_mirror_is_refused() {
     let world = World::start().await;
     let forged = SimPlatform::new(99, SimOptions::default());
     world.pcs.set_platform(forged.clone());
-    world.peer().await.prove(&registration(), &on(forged)).await.says("platform_chain_invalid");
+    world
+        .peer()
+        .await
+        .prove(&registration(), &on(forged))
+        .await
+        .says("platform_chain_invalid");
     nothing_came_of_it(world).await;
 }
 
@@ -90,7 +115,12 @@ async fn revoked_pck_is_refused() {
     let revoking = SimOptions::default().revoke(Revoked::PckLeaf);
     let revoked = SimPlatform::new(DEFAULT_SEED, revoking);
     let world = World::over(revoked.clone(), &[]).await;
-    world.peer().await.prove(&registration(), &on(revoked)).await.says("platform_revoked");
+    world
+        .peer()
+        .await
+        .prove(&registration(), &on(revoked))
+        .await
+        .says("platform_revoked");
     nothing_came_of_it(world).await;
 }
 
@@ -111,14 +141,29 @@ async fn broken_machines_are_refused_by_name() {
         let machine = platform().sibling_with(number, |machine| {
             machine.flaws.insert(flaw);
         });
-        world.peer().await.prove(&registration(), &on(machine)).await.says(expected);
+        world
+            .peer()
+            .await
+            .prove(&registration(), &on(machine))
+            .await
+            .says(expected);
     }
     let revoked = platform().sibling_with(9, |machine| machine.status = SimStatus::Revoked);
-    world.peer().await.prove(&registration(), &on(revoked)).await.says("tcb_revoked");
+    world
+        .peer()
+        .await
+        .prove(&registration(), &on(revoked))
+        .await
+        .says("tcb_revoked");
     let unhardened = platform().sibling_with(8, |machine| {
         machine.status = SimStatus::ConfigurationNeeded;
     });
-    world.peer().await.prove(&registration(), &on(unhardened)).await.says("tcb_status_refused");
+    world
+        .peer()
+        .await
+        .prove(&registration(), &on(unhardened))
+        .await
+        .says("tcb_status_refused");
     nothing_came_of_it(world).await;
 }
 
@@ -148,7 +193,9 @@ async fn mirror_that_serves_web_pages_is_not_believed() {
 async fn expired_collateral_is_not_believed() {
     let world = World::start().await;
     world.pcs.set_platform(unknown_family());
-    world.pcs.set_mode(PcsMode::Stale { since: unix_now() - 60 * DAY_S });
+    world.pcs.set_mode(PcsMode::Stale {
+        since: unix_now() - 60 * DAY_S,
+    });
     let reason = pending(&world, &on(unknown_family()), None).await;
     assert!(reason.starts_with("collateral_"), "{reason}");
     // Expired lists out of the agent's own hand are no better.
@@ -188,7 +235,10 @@ async fn rolled_back_collateral_is_not_believed() {
     answer["collateral"] = older;
     peer.send(&answer);
     let status = peer.status().await;
-    assert_eq!((&status["state"], &status["reason"]), (&json!("ok"), &json!("attested")));
+    assert_eq!(
+        (&status["state"], &status["reason"]),
+        (&json!("ok"), &json!("attested"))
+    );
     nothing_came_of_it(world).await;
 }
 
@@ -207,7 +257,12 @@ async fn pcs_outage_is_no_miss() {
     let status = peer.status().await;
     assert_eq!(status["state"], "pending", "{status}");
     assert_eq!(status["reason"], "collateral_unavailable", "{status}");
-    assert!(status["retry_after_ms"].as_u64().is_some_and(|wait| wait > 0), "{status}");
+    assert!(
+        status["retry_after_ms"]
+            .as_u64()
+            .is_some_and(|wait| wait > 0),
+        "{status}"
+    );
     // A bundle out of the agent's own hand is one more mirror.
     let request = peer.hear().await.expect("another challenge");
     let mut second = peer.taken(&request).await;
@@ -241,17 +296,34 @@ async fn releases_that_allow_nothing_are_refused_by_name() {
         ("org/revoked", revoked.to_string(), "allowlist_revoked"),
         ("org/other-tag", other_tag.to_string(), "allowlist_invalid"),
         ("org/typo", typo.to_string(), "allowlist_invalid"),
-        ("org/empty", empty.to_string(), "allowlist_missing_measurements"),
+        (
+            "org/empty",
+            empty.to_string(),
+            "allowlist_missing_measurements",
+        ),
         ("org/junk", "<html>".to_owned(), "allowlist_invalid"),
-        ("org/oversized", " ".repeat(256 * 1024 + 1), "allowlist_invalid"),
+        (
+            "org/oversized",
+            " ".repeat(256 * 1024 + 1),
+            "allowlist_invalid",
+        ),
     ] {
         world.publish(repo, image.tag(), &content);
         let registration = registration().with(|named| named.repo = repo.to_owned());
-        let refused = world.peer().await.prove(&registration, &Prover::good()).await;
+        let refused = world
+            .peer()
+            .await
+            .prove(&registration, &Prover::good())
+            .await;
         assert_eq!(refused.closed.reason, expected, "{repo}: {refused:?}");
         refused.says(expected);
     }
     let missing = registration().with(|named| named.repo = "org/missing".to_owned());
-    world.peer().await.prove(&missing, &Prover::good()).await.says("allowlist_not_found");
+    world
+        .peer()
+        .await
+        .prove(&missing, &Prover::good())
+        .await
+        .says("allowlist_not_found");
     nothing_came_of_it(world).await;
 }

@@ -49,7 +49,11 @@ impl RawSocket {
         while !answer.ends_with(b"\r\n\r\n") {
             answer.push(stream.read_u8().await.expect("the head of the answer"));
         }
-        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 101 "),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
         Self { stream }
     }
 
@@ -66,7 +70,10 @@ impl RawSocket {
 
     /// The next frame.
     pub async fn hear(&mut self) -> Frame {
-        timeout(PATIENCE, self.frame()).await.expect("an answer in time").unwrap_or(Frame::Gone)
+        timeout(PATIENCE, self.frame())
+            .await
+            .expect("an answer in time")
+            .unwrap_or(Frame::Gone)
     }
 
     async fn frame(&mut self) -> std::io::Result<Frame> {

@@ -36,14 +36,22 @@ struct FalseControl {
 
 impl FalseControl {
     async fn accept(listener: &TcpListener) -> Self {
-        let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.expect("in time").expect("ok");
+        let (mut stream, _) = timeout(PATIENCE, listener.accept())
+            .await
+            .expect("in time")
+            .expect("ok");
         upgrade(&mut stream).await;
         let tunnel = ControlTunnel::accept(stream, &TunnelOptions::default());
-        Self { tunnel, key: TunnelKey::generate() }
+        Self {
+            tunnel,
+            key: TunnelKey::generate(),
+        }
     }
 
     async fn next(&mut self) -> ControlEvent {
-        timeout(PATIENCE, self.tunnel.next()).await.expect("the agent answers in time")
+        timeout(PATIENCE, self.tunnel.next())
+            .await
+            .expect("the agent answers in time")
     }
 
     async fn hear(&mut self) -> Result<Value, String> {
@@ -112,13 +120,23 @@ impl Victim {
         let agent = agent.expect("an agent");
         let (states, shutdown) = (agent.states(), CancellationToken::new());
         let task = tokio::spawn(agent.run(shutdown.clone()));
-        Self { states, shutdown, task }
+        Self {
+            states,
+            shutdown,
+            task,
+        }
     }
 
     async fn stop(self) {
-        assert!(!matches!(*self.states.borrow(), AgentState::Active), "it was never admitted");
+        assert!(
+            !matches!(*self.states.borrow(), AgentState::Active),
+            "it was never admitted"
+        );
         self.shutdown.cancel();
-        timeout(PATIENCE, self.task).await.expect("stops").expect("no panic");
+        timeout(PATIENCE, self.task)
+            .await
+            .expect("stops")
+            .expect("no panic");
     }
 }
 
@@ -156,7 +174,10 @@ async fn quote_relayed_through_another_tls_session_is_refused() {
     let (mut towards_victim, mut towards_control, mut challenge) =
         in_the_middle(&world, &victims).await;
     challenge["cp_key"] = json!(hex::encode(towards_victim.key.spki_sha256()));
-    let answer = towards_victim.ask(&challenge).await.expect("the victim answers");
+    let answer = towards_victim
+        .ask(&challenge)
+        .await
+        .expect("the victim answers");
     assert_eq!(answer["type"], "attest_response", "{answer}");
     towards_control.send(&answer);
     towards_control.refused().await.says("binding_mismatch");
@@ -172,11 +193,15 @@ async fn relayed_challenge_without_inner_tls_gets_no_quote() {
     let world = World::start().await;
     let victims = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let victim = Victim::start(&victims, &[]);
-    let (mut towards_victim, towards_control, mut challenge) = in_the_middle(&world, &victims).await;
+    let (mut towards_victim, towards_control, mut challenge) =
+        in_the_middle(&world, &victims).await;
     challenge["tunnel"]["inner_tls"] = json!("off");
     challenge["binding"] = json!("none");
     towards_victim.tunnel.send_text(challenge.to_string());
-    assert_eq!(towards_victim.hear().await, Err("inner_tls_required".to_owned()));
+    assert_eq!(
+        towards_victim.hear().await,
+        Err("inner_tls_required".to_owned())
+    );
     drop(towards_control);
     assert_eq!(world.resolve(APP).await.0, 404);
     victim.stop().await;
@@ -190,7 +215,10 @@ async fn relayed_challenge_under_the_real_key_gets_no_quote() {
     let victims = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let victim = Victim::start(&victims, &[]);
     let (mut towards_victim, towards_control, challenge) = in_the_middle(&world, &victims).await;
-    assert_eq!(towards_victim.ask(&challenge).await, Err("control_key_refused".to_owned()));
+    assert_eq!(
+        towards_victim.ask(&challenge).await,
+        Err("control_key_refused".to_owned())
+    );
     drop(towards_control);
     assert_eq!(world.resolve(APP).await.0, 404);
     victim.stop().await;
@@ -207,7 +235,10 @@ async fn pinned_agent_gives_a_rogue_control_plane_no_quote() {
     let (mut towards_victim, towards_control, mut challenge) =
         in_the_middle(&world, &victims).await;
     challenge["cp_key"] = json!(hex::encode(towards_victim.key.spki_sha256()));
-    assert_eq!(towards_victim.ask(&challenge).await, Err("control_key_refused".to_owned()));
+    assert_eq!(
+        towards_victim.ask(&challenge).await,
+        Err("control_key_refused".to_owned())
+    );
     drop(towards_control);
     assert_eq!(world.resolve(APP).await.0, 404);
     victim.stop().await;

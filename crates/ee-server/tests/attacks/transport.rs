@@ -28,7 +28,10 @@ async fn two_mib_of_text_before_any_challenge_is_too_big() {
     socket.send(TEXT, &vec![b'x'; 2 * 1024 * 1024]).await;
     let (_, code, reason) = socket.end().await;
     // The reset of a connection with unread bytes may overtake the close frame.
-    assert!(code == Some(1009) || (code.is_none() && reason == "gone"), "{code:?} {reason}");
+    assert!(
+        code == Some(1009) || (code.is_none() && reason == "gone"),
+        "{code:?} {reason}"
+    );
     // Little enough that all of it was read before the refusal: the close frame must arrive.
     let mut socket = RawSocket::open(world.server.api_addr).await;
     socket.send(TEXT, &vec![b'x'; 16 * 1024 + 1]).await;
@@ -58,7 +61,9 @@ async fn text_beyond_2_mib_in_a_challenge_is_too_big() {
 async fn binary_before_register_is_refused() {
     let world = World::start().await;
     let mut socket = RawSocket::open(world.server.api_addr).await;
-    socket.send(BINARY, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    socket
+        .send(BINARY, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await;
     let (said, code, reason) = socket.end().await;
     assert_eq!((code, reason.as_str()), (Some(1008), "binary_not_allowed"));
     assert_eq!(said.as_deref(), Some("binary_not_allowed"));
@@ -70,12 +75,21 @@ async fn binary_before_register_is_refused() {
 async fn binary_before_attested_is_refused() {
     let world = World::start().await;
     let mut socket = RawSocket::open(world.server.api_addr).await;
-    socket.send(TEXT, registration().message().to_string().as_bytes()).await;
-    let Frame::Text(challenge) = socket.hear().await else { panic!("no challenge") };
+    socket
+        .send(TEXT, registration().message().to_string().as_bytes())
+        .await;
+    let Frame::Text(challenge) = socket.hear().await else {
+        panic!("no challenge")
+    };
     assert_eq!(challenge["type"], "attest_request");
-    socket.send(BINARY, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    socket
+        .send(BINARY, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await;
     let (said, code, _) = socket.end().await;
-    assert_eq!((said.as_deref(), code), (Some("inner_tls_failed"), Some(1008)));
+    assert_eq!(
+        (said.as_deref(), code),
+        (Some("inner_tls_failed"), Some(1008))
+    );
     world.stands().await;
 }
 
@@ -84,7 +98,9 @@ async fn binary_before_attested_is_refused() {
 async fn endless_handshake_is_refused() {
     let world = World::start().await;
     let mut socket = RawSocket::open(world.server.api_addr).await;
-    socket.send(TEXT, registration().message().to_string().as_bytes()).await;
+    socket
+        .send(TEXT, registration().message().to_string().as_bytes())
+        .await;
     assert!(matches!(socket.hear().await, Frame::Text(_)));
     // A handshake record that announces more than it brings, so that nothing can be parsed yet.
     let mut record = vec![0x16, 0x03, 0x03, 0x3f, 0xff, 0x02, 0x00, 0xff, 0xff];
@@ -193,7 +209,9 @@ impl Cdn {
     }
 
     fn say(&self, text: &str) {
-        self.inject.send(masked(TEXT, text.as_bytes())).expect("the relay runs");
+        self.inject
+            .send(masked(TEXT, text.as_bytes()))
+            .expect("the relay runs");
     }
 }
 
@@ -204,7 +222,10 @@ async fn forged_control_message_is_refused() {
     let forgeries = [
         r#"{"type":"health","status":"fail"}"#.to_owned(),
         r#"{"type":"health","status":"pass","seq":0}"#.to_owned(),
-        format!(r#"{{"type":"health","status":"fail","seq":0,"mac":"{}"}}"#, "0".repeat(64)),
+        format!(
+            r#"{{"type":"health","status":"fail","seq":0,"mac":"{}"}}"#,
+            "0".repeat(64)
+        ),
         r#"{"type":"drain","reason":"shutdown"}"#.to_owned(),
         "garbage".to_owned(),
     ];
@@ -213,7 +234,10 @@ async fn forged_control_message_is_refused() {
         let cdn = Cdn::start(world.server.api_addr).await;
         let registration = Registration::new(&app, &app);
         let peer = Peer::connect_with(cdn.address, &TunnelKey::generate()).await;
-        let serving = peer.join(&registration, &Prover::good()).await.serve("relayed");
+        let serving = peer
+            .join(&registration, &Prover::good())
+            .await
+            .serve("relayed");
         assert_eq!(world.get(&app).await.body, "relayed");
         tokio::time::sleep(A_WHILE / 3).await;
         cdn.say(forgery);
@@ -224,8 +248,15 @@ async fn forged_control_message_is_refused() {
             "{forgery}"
         );
         let (status, word) = world.resolve(&app).await;
-        assert_eq!((status, &word["reason"]), (403, &json!("no_tunnel")), "{forgery}");
-        assert_eq!(word["health_status"], "pass", "a forged word changes nothing: {word}");
+        assert_eq!(
+            (status, &word["reason"]),
+            (403, &json!("no_tunnel")),
+            "{forgery}"
+        );
+        assert_eq!(
+            word["health_status"], "pass",
+            "a forged word changes nothing: {word}"
+        );
     }
     world.stands().await;
 }
@@ -239,10 +270,16 @@ async fn crowd_of_silent_strangers_delays_nobody() {
         crowd.push(RawSocket::open(world.server.api_addr).await);
     }
     let joined = async {
-        let peer = world.peer().await.join(&registration(), &Prover::good()).await;
+        let peer = world
+            .peer()
+            .await
+            .join(&registration(), &Prover::good())
+            .await;
         peer.serve("framed")
     };
-    let serving = tokio::time::timeout(Duration::from_secs(10), joined).await.expect("in time");
+    let serving = tokio::time::timeout(Duration::from_secs(10), joined)
+        .await
+        .expect("in time");
     assert_eq!(world.get("framed").await.body, "framed");
     drop((crowd, serving));
     world.stands().await;

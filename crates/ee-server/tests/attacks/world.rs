@@ -96,12 +96,19 @@ impl World {
         let pcs = MockPcs::start(upstream, unix_now).await.expect("mock PCS");
         let settings = settings(dir.path(), &pcs.url(), pairs);
         let root = TrustRoot::new("simulated", platform().root_der()).expect("root");
-        let server = Server::start(settings, ServerOptions::new(root)).await.expect("started");
+        let server = Server::start(settings, ServerOptions::new(root))
+            .await
+            .expect("started");
         let peer = Peer::connect(server.api_addr).await;
         let registration = Registration::new(BYSTANDER, "bystander-agent");
         let prover = Prover::good().with(|prover| prover.platform = platform().sibling(1));
         let bystander = peer.join(&registration, &prover).await.serve(BYSTANDER);
-        Self { server, pcs, dir, bystander }
+        Self {
+            server,
+            pcs,
+            dir,
+            bystander,
+        }
     }
 
     /// Puts an allowlist in the operator's directory.
@@ -132,9 +139,8 @@ impl World {
 
     /// A GET that the agent never answers.
     pub async fn get_slowly(&self, app: &str) -> Answer {
-        let head = format!(
-            "GET /never HTTP/1.1\r\nHost: {app}.localhost\r\nConnection: close\r\n\r\n"
-        );
+        let head =
+            format!("GET /never HTTP/1.1\r\nHost: {app}.localhost\r\nConnection: close\r\n\r\n");
         self.ask_proxy(&head).await
     }
 
@@ -170,12 +176,21 @@ impl World {
     /// panicked or died.
     pub async fn stands(self) {
         let answer = self.get(BYSTANDER).await;
-        assert_eq!((answer.status, answer.body.as_str()), (200, BYSTANDER), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, BYSTANDER),
+            "{answer:?}"
+        );
         assert!(self.bystander.is_open(), "the bystander's tunnel is gone");
         let mut newcomer = self.peer().await;
-        newcomer.challenge(&Registration::new("newcomer", "newcomer")).await;
+        newcomer
+            .challenge(&Registration::new("newcomer", "newcomer"))
+            .await;
         drop(newcomer);
-        assert!(self.server.state.tasks.died().is_none(), "a task of the server died");
+        assert!(
+            self.server.state.tasks.died().is_none(),
+            "a task of the server died"
+        );
         assert_eq!(PANICS.load(Ordering::Relaxed), 0, "the server panicked");
         self.server.shutdown();
         self.server.join().await.expect("nothing died");
@@ -213,7 +228,9 @@ fn watch_panics() {
     WATCH_PANICS.call_once(|| {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let in_test = info.location().is_some_and(|at| at.file().contains("tests"));
+            let in_test = info
+                .location()
+                .is_some_and(|at| at.file().contains("tests"));
             if !in_test {
                 PANICS.fetch_add(1, Ordering::Relaxed);
             }
@@ -254,10 +271,24 @@ pub async fn ask(address: SocketAddr, request: &[u8]) -> Answer {
     read.expect("answered and closed in time").ok();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked { joined_chunks(body) } else { body.to_owned() };
-    Answer { status, head: head.to_owned(), body }
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
+    let chunked = head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked");
+    let body = if chunked {
+        joined_chunks(body)
+    } else {
+        body.to_owned()
+    };
+    Answer {
+        status,
+        head: head.to_owned(),
+        body,
+    }
 }
 
 fn joined_chunks(mut rest: &str) -> String {
