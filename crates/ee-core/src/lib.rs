@@ -6,6 +6,7 @@
 
 pub mod attestation;
 pub mod eligibility;
+pub mod legacy;
 pub mod policy;
 pub mod registry;
 pub mod routing;

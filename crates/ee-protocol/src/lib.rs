@@ -6,6 +6,7 @@
 
 pub mod control_mac;
 pub mod http;
+pub mod legacy;
 pub mod names;
 pub mod problem;
 pub mod refusal;

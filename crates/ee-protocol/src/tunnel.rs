@@ -369,7 +369,7 @@ fn first_wrong_field(message: &str, value: &serde_json::Value) -> &'static str {
 }
 
 /// Whether the text nests arrays and objects deeper than `max`; brackets in strings do not count.
-fn deeper_than(text: &str, max: usize) -> bool {
+pub(crate) fn deeper_than(text: &str, max: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         match byte {
