@@ -72,8 +72,14 @@ pub fn create_data_dir(data_dir: &Path) -> anyhow::Result<()> {
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(".new");
+    // What stands there, left by a crash or laid by somebody else, would keep its own mode, owner
+    // or target: the file is always new.
+    match fs::remove_file(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&staged)?;
@@ -116,6 +122,26 @@ mod tests {
         fs::write(&path, b"short").expect("written");
         let error = platform_key(dir.path()).expect_err("refused").to_string();
         assert!(error.contains(PLATFORM_KEY_FILE), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_where_a_secret_will_be_is_not_written_through() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, elsewhere) = (dir.path().join("secret"), dir.path().join("elsewhere"));
+        let staged = dir.path().join("secret.new");
+        symlink(&elsewhere, &staged).expect("linked");
+        write_private(&path, b"one").expect("written");
+        assert!(!elsewhere.exists());
+        fs::write(&staged, b"readable by all").expect("written");
+        fs::set_permissions(&staged, fs::Permissions::from_mode(0o644)).expect("mode");
+        write_private(&path, b"two").expect("written");
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(
+            (fs::read(&path).expect("read"), mode & 0o777),
+            (b"two".to_vec(), 0o600)
+        );
     }
 
     #[test]
