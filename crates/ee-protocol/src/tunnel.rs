@@ -10,6 +10,10 @@ use crate::refusal::Refusal;
 
 /// Depth of nesting a control message may have (ATTESTATION 11).
 pub const JSON_DEPTH_MAX: usize = 32;
+/// Most arrays, objects and commas in a message: a full event log of 4 096 events with five members
+/// has some 25 000. A parsed value takes up to a hundred times its two bytes of text, so without
+/// this limit 2 MiB of `0,0,0` from a stranger would become 200 MiB.
+pub const JSON_PARTS_MAX: usize = 32_768;
 /// `tunnel_version` of agents that speak this protocol; the prototype's say `"1"`.
 pub const TUNNEL_VERSION: &str = "2";
 
@@ -304,7 +308,10 @@ impl ControlMessage {
 }
 
 fn parse<'a, M: Deserialize<'a>>(text: &'a str, types: &[&'static str]) -> Result<M, MessageError> {
-    if !text.trim_start().starts_with('{') || deeper_than(text, JSON_DEPTH_MAX) {
+    if !text.trim_start().starts_with('{')
+        || deeper_than(text, JSON_DEPTH_MAX)
+        || has_more_parts_than(text, JSON_PARTS_MAX)
+    {
         return Err(MessageError::InvalidJson);
     }
     match serde_json::from_str(text) {
@@ -390,9 +397,41 @@ pub(crate) fn deeper_than(text: &str, max: usize) -> bool {
     false
 }
 
+/// Whether the text holds more arrays, objects and commas than `max`, strings not counted.
+fn has_more_parts_than(text: &str, max: usize) -> bool {
+    let (mut parts, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' | b',' => parts += 1,
+            _ => {}
+        }
+    }
+    parts > max
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_would_grow_in_memory_is_refused() {
+        let with_log = |events: &str| {
+            let text = format!(
+                r#"{{"type":"attest_response","nonce":"00ff","quote":"AAAA","event_log":[{events}]}}"#
+            );
+            AgentMessage::parse(&text).map(drop)
+        };
+        for event in ["0", "{}", "[[[[]]]]"] {
+            let flood = vec![event; JSON_PARTS_MAX].join(",");
+            assert_eq!(with_log(&flood), Err(MessageError::InvalidJson), "{event}");
+        }
+        let event = r#"{"imr":3,"event_type":1,"digest":"a,[{","event":"b","event_payload":""}"#;
+        assert_eq!(with_log(&vec![event; 4_096].join(",")), Ok(()));
+    }
 
     const SEED_REGISTER: &str = r#"{"type":"register","repo":"org/repo","release_tag":"v0.1.3","app_name":"myapp","network":"forge-1","agent_id":"uuid"}"#;
     const SEED_ATTEST_REQUEST: &str =
