@@ -308,7 +308,7 @@ async fn upgrade_is_not_a_plain_get() {
     let (world, serving) = world().await;
     let lines = "GET /head HTTP/1.1\r\nHost: target.localhost\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
-        Connection: Upgrade\r\n\r\n";
+        Connection: Upgrade, close\r\n\r\n";
     // This app speaks no WebSocket: what it must not see is a GET of the same path.
     let answer = world.ask_proxy(lines).await;
     assert!(answer.status >= 400, "{answer:?}");
