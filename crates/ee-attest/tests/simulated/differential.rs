@@ -9,30 +9,11 @@ use ee_testbed::{
     td::Td,
 };
 
+use crate::noise::Noise;
 use crate::rig::{NOW_S, SEED, at, bundle, cold_verifier, good, now, quote, reason, verifier};
 
 /// Mutated quotes in the normal run; 10^6 before a new version of dcap-qvl.
 const QUOTES: u64 = 10_000;
-
-/// Reproducible noise (xorshift).
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
-    }
-}
 
 struct Known {
     bundle: CollateralBundle,

@@ -3,8 +3,11 @@
 mod allowlists;
 mod appraisal;
 mod collateral;
+mod damage;
 mod differential;
 mod form;
+mod monotony;
+mod noise;
 mod platform;
 mod policy;
 mod rig;

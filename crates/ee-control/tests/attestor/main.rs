@@ -6,6 +6,8 @@
 )]
 
 mod collateral;
+mod mutations;
+mod outage;
 mod policies;
 mod reappraisal;
 mod references;

@@ -322,6 +322,7 @@ impl World {
             version: QuoteVersion::V4,
             nonce: [7; 32],
             binding: channel(1),
+            reason: ChallengeReason::Register,
             attested_before: Attested::No,
             node_keys: Vec::new(),
             event_log: false,
@@ -375,6 +376,7 @@ pub struct Answer {
     pub version: QuoteVersion,
     pub nonce: [u8; 32],
     pub binding: Binding,
+    pub reason: ChallengeReason,
     pub attested_before: Attested,
     pub node_keys: Vec<[u8; 32]>,
     pub event_log: bool,
@@ -388,7 +390,7 @@ impl Answer {
         let fields = BindingFields {
             role: Role::Agent,
             nonce: &self.nonce,
-            reason: "register",
+            reason: self.reason.as_str(),
             network: registration.network.as_str(),
             repo: registration.repo.as_str(),
             release_tag: registration.release_tag.as_str(),
@@ -405,22 +407,27 @@ impl Answer {
         self.request_with(now, report_data)
     }
 
-    /// The same with other report data: a quote made for another challenge.
-    pub fn request_with(self, now: Timestamp, report_data: ReportData) -> VerificationRequest {
+    /// The message, over any report data.
+    pub fn response(&self, report_data: &ReportData) -> AttestResponse {
         let quote = self.platform.quote(&self.td, self.version, &report_data.0);
-        let response = AttestResponse {
+        AttestResponse {
             nonce: hex::encode(self.nonce),
             quote: Some(STANDARD.encode(quote)),
             report_data: Some(hex::encode(report_data.0)),
             measurements: Some(serde_json::to_value(self.image.claims()).unwrap()),
             event_log: self.event_log.then(|| self.image.event_log()),
-            collateral: self.collateral,
+            collateral: self.collateral.clone(),
             ..AttestResponse::default()
-        };
+        }
+    }
+
+    /// The same with other report data: a quote made for another challenge.
+    pub fn request_with(self, now: Timestamp, report_data: ReportData) -> VerificationRequest {
+        let response = self.response(&report_data);
         VerificationRequest {
             registration: self.registration,
             nonce: self.nonce,
-            reason: ChallengeReason::Register,
+            reason: self.reason,
             binding: self.binding,
             node_keys: self.node_keys,
             response,
@@ -442,6 +449,7 @@ pub fn registration(network: Network) -> Registration {
         max_inflight: None,
         vcpus: None,
         inner_tls: InnerTlsMode::Required,
+        mux: ee_core::session::Mux::H2,
     }
 }
 
