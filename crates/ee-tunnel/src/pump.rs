@@ -153,7 +153,12 @@ where
                 }
                 After::End => this.after = After::End,
                 After::Trailers(trailers) if this.held.is_empty() => {
-                    this.stream.send_trailers(trailers)?;
+                    // HTTP/2 refuses fields of one hop; without a reset the peer would wait for
+                    // the end for ever.
+                    if let Err(error) = this.stream.send_trailers(trailers) {
+                        this.stream.send_reset(Reason::INTERNAL_ERROR);
+                        return Poll::Ready(Err(error.into()));
+                    }
                 }
                 After::Trailers(trailers) => this.after = After::Trailers(trailers),
                 After::Failed(error) => {

@@ -69,6 +69,33 @@ async fn trailers_pass_in_both_directions() {
 }
 
 #[tokio::test]
+async fn trailers_that_cannot_be_sent_end_the_stream() {
+    let tunnel = running(Mode::Plain, |request| async move {
+        Response::new(request.into_body())
+    })
+    .await;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("connection", "close".parse().expect("valid"));
+    let mut frames = vec![
+        Frame::trailers(trailers),
+        Frame::data(Bytes::from_static(b"x")),
+    ];
+    let body = Frames(move || frames.pop());
+    let echoed = async {
+        let answer = tunnel.handle.request(request("POST", "/", body)).await;
+        answer
+            .map_err(|_| ())?
+            .into_body()
+            .collect()
+            .await
+            .map_err(|_| ())
+    };
+    let read = tokio::time::timeout(Duration::from_secs(5), echoed);
+    let read = read.await.expect("the stream ends");
+    assert!(read.is_err(), "a cut body is no whole one");
+}
+
+#[tokio::test]
 async fn an_answer_streams_while_the_request_still_does() {
     let tunnel = running(Mode::InnerTls, |request| async move {
         Response::new(request.into_body())
