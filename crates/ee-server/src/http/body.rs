@@ -1,5 +1,7 @@
 //! Reads request bodies within bounds: size, then depth, then JSON.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use ee_protocol::problem::{Problem, ProblemCode};
@@ -10,11 +12,27 @@ pub const JSON_MAX_BYTES: usize = 64 * 1024;
 /// Deeper nesting has no use here and costs stack in every parser behind us.
 pub const JSON_MAX_DEPTH: usize = 32;
 
-/// Reads a body of at most `limit_bytes`, else 413 `body_too_large`.
+/// A client that sends nothing for so long holds a connection for nothing (TUNNEL 10).
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Reads a body of at most `limit_bytes`, else 413 `body_too_large`; 408 if it stops coming.
 pub async fn bounded(body: Body, limit_bytes: usize) -> Result<Bytes, Box<Problem>> {
-    let mut body = body;
+    patiently(body, limit_bytes, IDLE_MAX).await
+}
+
+async fn patiently(
+    mut body: Body,
+    limit_bytes: usize,
+    idle_max: Duration,
+) -> Result<Bytes, Box<Problem>> {
     let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::time::timeout(idle_max, body.frame()).await;
+        let frame =
+            frame.map_err(|_| refused(ProblemCode::RequestTimeout, "the body stopped coming"))?;
+        let Some(frame) = frame else {
+            return Ok(read.freeze());
+        };
         let frame =
             frame.map_err(|_| refused(ProblemCode::InvalidRequest, "the body broke off"))?;
         let Ok(data) = frame.into_data() else {
@@ -26,7 +44,6 @@ pub async fn bounded(body: Body, limit_bytes: usize) -> Result<Bytes, Box<Proble
         }
         read.extend_from_slice(&data);
     }
-    Ok(read.freeze())
 }
 
 /// Parses JSON of any shape, at most [`JSON_MAX_DEPTH`] levels deep.
@@ -86,6 +103,15 @@ mod tests {
         assert_eq!(code(json(nested(33).as_bytes())), "invalid_json");
         let brackets_in_text = format!("\"{}\\\"\"", "[".repeat(50));
         assert_eq!(code(json(brackets_in_text.as_bytes())), "ok");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_coming_is_given_up() {
+        let stuck = http_body_util::StreamBody::new(futures_util::stream::pending::<
+            Result<http_body::Frame<Bytes>, std::convert::Infallible>,
+        >());
+        let problem = patiently(Body::new(stuck), 10, Duration::from_millis(5)).await;
+        assert_eq!(problem.expect_err("given up").code, "request_timeout");
     }
 
     #[tokio::test]
