@@ -13,12 +13,13 @@ use super::{
 };
 use crate::ports::FetchedItem;
 
-/// Bytes of JSON an agent may send (ATTESTATION 11); a real bundle has 25 KiB. More is ignored.
+/// Bytes of text an agent's bundle may hold (ATTESTATION 11); a real one has 25 KiB. More is ignored.
 const MIRROR_BYTES_MAX: usize = 128 * 1024;
 
 /// Tries to take one item from what the agent sent; what does not hold is ignored.
 pub(super) async fn try_item(inner: &Inner, kind: ItemKind, mirror: Option<&Value>) {
-    let Some(fetched) = mirror.and_then(|bundle| item(bundle, kind)) else {
+    let bundle = mirror.filter(|bundle| text_bytes(bundle) <= MIRROR_BYTES_MAX);
+    let Some(fetched) = bundle.and_then(|bundle| item(bundle, kind)) else {
         return;
     };
     match arrival::accept(inner, kind, fetched, Keep::OnDisk).await {
@@ -27,14 +28,16 @@ pub(super) async fn try_item(inner: &Inner, kind: ItemKind, mirror: Option<&Valu
     }
 }
 
+/// Bytes of all texts in a bundle; what is no text is looked at by nobody.
+fn text_bytes(bundle: &Value) -> usize {
+    let members = bundle.as_object().into_iter().flatten();
+    let texts = members.filter_map(|(_, value)| value.as_str());
+    texts.map(str::len).sum()
+}
+
 /// An item of a `QuoteCollateralV3` as an endpoint would have answered it.
 fn item(bundle: &Value, kind: ItemKind) -> Option<FetchedItem> {
-    let text = |member: &str| {
-        bundle
-            .get(member)?
-            .as_str()
-            .filter(|text| text.len() <= MIRROR_BYTES_MAX)
-    };
+    let text = |member: &str| bundle.get(member)?.as_str();
     let signed = |member: &str, content: &str, signature: &str, chain: &str| {
         let (content, signature) = (text(content)?, text(signature)?);
         let body = format!(r#"{{"{member}":{content},"signature":"{signature}"}}"#);

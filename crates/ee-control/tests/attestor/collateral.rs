@@ -5,10 +5,10 @@ use std::time::Duration;
 use ee_control::attestation::NetworkPolicies;
 use ee_core::attestation::Verdict;
 use ee_protocol::time::Timestamp;
-use ee_testbed::{SimOptions, SimPlatform};
+use ee_testbed::{DatedItem, SimOptions, SimPlatform, Window};
 use tempfile::TempDir;
 
-use crate::world::{Answer, Pcs, START_S, World};
+use crate::world::{Answer, Pcs, SEED, START_S, World};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -164,6 +164,72 @@ async fn an_agents_collateral_is_one_more_mirror() {
     };
     assert_eq!(world.reason(brought).await, "pass");
     assert_eq!(world.reason(world.good()).await, "pass");
+}
+
+fn bundle(text: &str) -> Option<serde_json::Value> {
+    Some(serde_json::from_str(text).unwrap())
+}
+
+#[tokio::test]
+async fn an_agent_cannot_bring_back_older_collateral() {
+    let mut world = World::new().await;
+    assert_eq!(world.reason(world.good()).await, "pass");
+    world.endpoints.set(vec![Pcs::Down]);
+    // Memory is empty after a restart without a disk cache: only the numbers are remembered.
+    world.restart().await;
+    let older = world
+        .platform
+        .rolled_back_collateral(START_S.unsigned_abs());
+    let sly = Answer {
+        collateral: bundle(&older.to_json()),
+        ..world.good()
+    };
+    assert_eq!(world.reason(sly).await, "~collateral_unavailable");
+}
+
+#[tokio::test]
+async fn an_oversized_bundle_is_ignored() {
+    let world = World::new().await;
+    world.endpoints.set(vec![Pcs::Down]);
+    let mut large = bundle(&world.platform.collateral(START_S.unsigned_abs()).to_json());
+    for number in 0..3 {
+        large.as_mut().unwrap()[format!("more-{number}")] = "x".repeat(50_000).into();
+    }
+    let answer = Answer {
+        collateral: large,
+        ..world.good()
+    };
+    assert_eq!(world.reason(answer).await, "~collateral_unavailable");
+}
+
+#[tokio::test]
+async fn a_strangers_bundle_is_not_looked_at() {
+    let now = START_S.unsigned_abs();
+    let soon = Window {
+        from: now - 86_400,
+        until: now + 86_400,
+    };
+    let options = SimOptions::default().with_dates(DatedItem::QeIdentity, soon);
+    let world = World::with(options).await;
+    assert_eq!(world.reason(world.good()).await, "pass");
+    world.endpoints.set(vec![Pcs::Down]);
+    world.clock.pass(DAY * 2);
+    assert_eq!(world.reason(world.good()).await, "~collateral_expired");
+
+    // TCB info of the family is here, so that nothing would be fetched for the stranger.
+    let fresh = SimPlatform::new(SEED, SimOptions::default()).collateral(now + 2 * 86_400);
+    let stranger = Answer {
+        platform: SimPlatform::new(99, SimOptions::default()),
+        collateral: bundle(&fresh.to_json()),
+        ..world.good()
+    };
+    assert_eq!(world.reason(stranger).await, "platform_chain_invalid");
+    assert_eq!(world.reason(world.good()).await, "~collateral_expired");
+    let brought = Answer {
+        collateral: bundle(&fresh.to_json()),
+        ..world.good()
+    };
+    assert_eq!(world.reason(brought).await, "pass");
 }
 
 #[tokio::test]
