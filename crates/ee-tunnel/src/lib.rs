@@ -34,6 +34,7 @@ mod wire;
 pub use body::{IncomingBody, TunnelBody};
 pub use error::{BodyError, ConnectError, TunnelError};
 pub use event::{CloseBy, Closed, InnerTls, InnerTlsInfo, TunnelOptions, Violation};
+pub use h2::ext::Protocol;
 pub use handle::TunnelHandle;
 pub use keep_alive::PingPolicy;
 pub use keys::{InnerTlsClient, InnerTlsServer, TunnelKey};

@@ -7,8 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE, response::Parts};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
 use super::{RequestBody, connection::Connection, headers, pool::Pool};
@@ -31,6 +32,8 @@ enum Source<B: RequestBody> {
         incoming: Incoming,
         connection: Option<(Connection<B>, Arc<Pool<B>>)>,
     },
+    /// The app, over a connection that no other request shares.
+    Stream(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 /// The app's answer, cleaned.
@@ -40,6 +43,26 @@ pub(super) fn of_app<B: RequestBody>(
     pool: Arc<Pool<B>>,
 ) -> Result<Response<AnswerBody<B>>, BoxError> {
     let (mut parts, incoming) = response.into_parts();
+    clean(&mut parts)?;
+    let mut body = AnswerBody(Source::App {
+        incoming,
+        connection: Some((connection, pool)),
+    });
+    body.release_at_end();
+    Ok(Response::from_parts(parts, body))
+}
+
+/// The app's answer, cleaned, with a body from elsewhere than the pool.
+pub(super) fn of_stream<B: RequestBody>(
+    mut parts: Parts,
+    body: impl Body<Data = Bytes, Error = BoxError> + Send + 'static,
+) -> Result<Response<AnswerBody<B>>, BoxError> {
+    clean(&mut parts)?;
+    let source = Source::Stream(UnsyncBoxBody::new(body));
+    Ok(Response::from_parts(parts, AnswerBody(source)))
+}
+
+fn clean(parts: &mut Parts) -> Result<(), BoxError> {
     if parts.status.as_u16() > 599 || parts.status.is_informational() {
         return Err(format!("the backend answered with status {}", parts.status).into());
     }
@@ -52,12 +75,7 @@ pub(super) fn of_app<B: RequestBody>(
         .headers
         .insert(headers::EE_ORIGIN, HeaderValue::from_static("app"));
     parts.extensions.clear();
-    let mut body = AnswerBody(Source::App {
-        incoming,
-        connection: Some((connection, pool)),
-    });
-    body.release_at_end();
-    Ok(Response::from_parts(parts, body))
+    Ok(())
 }
 
 /// The agent's answer in place of the app's.
@@ -141,6 +159,7 @@ impl<B: RequestBody> Body for AnswerBody<B> {
         match &mut this.0 {
             Source::Agent(text) => Poll::Ready(text.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::App { .. } => this.poll_app(cx),
+            Source::Stream(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -148,6 +167,7 @@ impl<B: RequestBody> Body for AnswerBody<B> {
         match &self.0 {
             Source::Agent(text) => text.is_none(),
             Source::App { incoming, .. } => incoming.is_end_stream(),
+            Source::Stream(body) => body.is_end_stream(),
         }
     }
 
@@ -155,6 +175,7 @@ impl<B: RequestBody> Body for AnswerBody<B> {
         match &self.0 {
             Source::Agent(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
             Source::App { incoming, .. } => incoming.size_hint(),
+            Source::Stream(body) => body.size_hint(),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{RequestBody, answer::BoxError};
 use crate::tasks;
 
 /// Longest read buffer of one connection; it bounds a response's header block, too.
-const BUFFER_MAX_BYTES: usize = 128 * 1024;
+pub(super) const BUFFER_MAX_BYTES: usize = 128 * 1024;
 
 type HyperConnection<B> = http1::Connection<TokioIo<TcpStream>, B>;
 
@@ -123,9 +123,9 @@ impl<B: RequestBody> Driver<B> {
     }
 }
 
-/// Ends a driver with its connection.
+/// Ends a task with its connection.
 #[derive(Debug)]
-struct AbortOnDrop(AbortHandle);
+pub(super) struct AbortOnDrop(pub(super) AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

@@ -8,6 +8,7 @@ mod answer;
 mod connection;
 mod headers;
 mod pool;
+mod websocket;
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,13 +93,13 @@ impl<B: RequestBody> Backend<B> {
         if !headers::is_for(&self.app, request.headers()) {
             return answer::of_agent(StatusCode::MISDIRECTED_REQUEST, "app_mismatch");
         }
-        if request.method() == Method::CONNECT {
+        if request.method() == Method::CONNECT && !websocket::is_asked(&request) {
             return answer::of_agent(StatusCode::NOT_IMPLEMENTED, "upgrade_unsupported");
         }
         let deadline = headers::deadline(request.headers())
             .unwrap_or(RESPONSE_DEADLINE)
             .min(RESPONSE_DEADLINE_MAX);
-        match tokio::time::timeout(deadline, self.forward(to_origin_form(request))).await {
+        match tokio::time::timeout(deadline, self.forward(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 tracing::info!(event = "backend_unavailable", app = %self.app, %error);
@@ -111,7 +112,11 @@ impl<B: RequestBody> Backend<B> {
     /// Sends the request on a pooled connection, or on a new one when none is left. A request
     /// that a closing connection gave back untouched is tried again; one that may have reached
     /// the backend is not.
-    async fn forward(&self, mut request: Request<B>) -> Result<Response<AnswerBody<B>>, BoxError> {
+    async fn forward(&self, request: Request<B>) -> Result<Response<AnswerBody<B>>, BoxError> {
+        if request.method() == Method::CONNECT {
+            return websocket::forward(self.pool.dial().await?, request).await;
+        }
+        let mut request = to_origin_form(request);
         for _ in 0..STALE_TRIES {
             let Some(connection) = self.pool.take().await else {
                 break;

@@ -51,11 +51,16 @@ impl<B: RequestBody> Pool<B> {
 
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connection<B>, BoxError> {
+        Connection::new(self.dial().await?).await
+    }
+
+    /// A socket to the backend.
+    pub(super) async fn dial(&self) -> Result<TcpStream, BoxError> {
         let BackendAddress { host, port } = &self.address;
         let connecting = TcpStream::connect((host.as_str(), *port));
         let stream = tokio::time::timeout(CONNECT_DEADLINE, connecting).await??;
         stream.set_nodelay(true)?;
-        Connection::new(stream).await
+        Ok(stream)
     }
 
     /// Takes back a connection whose answer has been read to its end.

@@ -5,3 +5,4 @@ mod network;
 mod quote_matrix;
 mod reverse_proxies;
 mod support;
+mod websocket;

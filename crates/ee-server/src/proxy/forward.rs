@@ -36,11 +36,21 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
 {
-    let answered = tokio::time::timeout(HEADERS_WITHIN, send(state, caller, &head, body)).await;
-    let (lease, answer) = answered.map_err(|_| Problem::new(ProblemCode::ProxyTimeout))??;
+    let lender = Lender::new(body);
+    let (lease, answer) = within_deadline(send(state, caller, &head, || lender.lend())).await?;
+    finish(&head.method, lease, answer, request_id)
+}
+
+/// An agent's answer as the public gets it.
+pub fn finish(
+    method: &Method,
+    lease: Lease<Link>,
+    answer: Response<TunnelBody>,
+    request_id: &str,
+) -> Result<Response<ProxyBody>, Box<Problem>> {
     let (mut parts, body) = answer.into_parts();
     response::rewrite(&mut parts, lease.node_id(), request_id)?;
-    if head.method != Method::HEAD && response::is_bodiless(parts.status) && !body.is_end_stream() {
+    if method != Method::HEAD && response::is_bodiless(parts.status) && !body.is_end_stream() {
         let detail = format!("a body with status {}", parts.status.as_u16());
         return Err(refuse(ProblemCode::BadAgentResponse, &detail));
     }
@@ -53,22 +63,22 @@ where
     ))
 }
 
-/// The first answer of at most three tunnels, with the credit it holds.
-async fn send<B>(
+/// The first answer of at most three tunnels, with the credit it holds. `lend` gives the body for
+/// an attempt, as long as nobody has read from it.
+pub async fn send<B>(
     state: &AppState,
     caller: &Caller,
     head: &Parts,
-    body: B,
+    lend: impl Fn() -> Option<B>,
 ) -> Result<(Lease<Link>, Response<TunnelBody>), Box<Problem>>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
 {
-    let lender = Lender::new(body);
     let mut tried: Vec<TunnelId> = Vec::new();
     loop {
         let lease = choose(state, caller, &tried)?;
-        let Some(body) = lender.lend() else {
+        let Some(body) = lend() else {
             return Err(Problem::new(ProblemCode::AgentDisconnected).into());
         };
         let request = Request::from_parts(head.clone(), body);
@@ -78,11 +88,19 @@ where
         };
         tried.push(lease.tunnel());
         tracing::debug!(event = "tunnel_failed", node = %lease.node_id(), %error);
-        let retry = may_retry(&error, &head.method) && lender.lend().is_some();
+        let retry = may_retry(&error, &head.method) && lend().is_some();
         if !retry || tried.len() > RETRIES_MAX {
             return Err(refused(&error));
         }
     }
+}
+
+/// The answer's head, or 504.
+pub async fn within_deadline<T>(
+    sent: impl Future<Output = Result<T, Box<Problem>>>,
+) -> Result<T, Box<Problem>> {
+    let answered = tokio::time::timeout(HEADERS_WITHIN, sent).await;
+    answered.map_err(|_| Problem::new(ProblemCode::ProxyTimeout))?
 }
 
 /// A tunnel that was not tried yet, or the refusal that a person can act on.

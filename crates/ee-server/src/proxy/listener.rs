@@ -13,7 +13,7 @@ use std::{
 use ee_protocol::problem::{MEDIA_TYPE, Problem};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
 };
 use hyper::{
     body::Incoming as IncomingBody,
@@ -30,6 +30,7 @@ use super::{
     request::{self, Caller},
     response,
     upload::Upload,
+    websocket,
 };
 use crate::{
     http::{Peer, envelope::request_id},
@@ -99,6 +100,7 @@ async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> hyper::Result<(
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS_MAX)
             .max_header_list_size(HEAD_MAX_BYTES)
+            .enable_connect_protocol()
             .serve_connection(io, service);
         tokio::pin!(connection);
         tokio::select! {
@@ -112,7 +114,8 @@ async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> hyper::Result<(
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_MAX_BYTES as usize)
         .max_headers(HEADERS_MAX)
-        .serve_connection(io, service);
+        .serve_connection(io, service)
+        .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served,
@@ -148,6 +151,7 @@ async fn through(
     address: IpAddr,
     scheme: &'static str,
 ) -> Result<Response<ProxyBody>, Box<Problem>> {
+    let websocket = websocket::take(&mut head)?;
     request::check(&head)?;
     let trusted = state.settings.trusted_proxies.contains(address);
     let peer = if trusted {
@@ -166,7 +170,10 @@ async fn through(
         peer,
     };
     let id = request::rewrite(&mut head, &caller)?;
-    forward(state, &caller, head, Upload(body), &id).await
+    match websocket {
+        Some(asked) => websocket::forward(state, &caller, head, asked, &id).await,
+        None => forward(state, &caller, head, Upload(body), &id).await,
+    }
 }
 
 /// A problem as an answer of the proxy listener.
@@ -181,6 +188,10 @@ fn refusal(mut problem: Problem, request_id: &str) -> Response<ProxyBody> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-ee-origin", HeaderValue::from_static("control"));
     response::identify(headers, request_id);
+    if status == StatusCode::BAD_REQUEST {
+        // Whoever frames one request badly is not believed about where the next begins.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(
             RETRY_AFTER,

@@ -13,9 +13,11 @@ mod listener;
 mod patience;
 mod payload;
 mod post;
+mod relay;
 mod request;
 mod response;
 mod upload;
+mod websocket;
 
 use ee_protocol::problem::{Problem, ProblemCode};
 
