@@ -254,6 +254,21 @@ async fn the_pin_seen_first_stands() {
         ),
         (&b"three"[..], Provenance::Local, None)
     );
+
+    store
+        .pin_changed(first.key.clone(), change(b"four", 7))
+        .await
+        .unwrap();
+    let seen = change(b"four", 7).digest;
+    let keep = |seen| store.pin_keep(first.key.clone(), seen);
+    assert_eq!(keep([0; 32]).await, Ok(false));
+    assert_eq!(keep(seen).await, Ok(true));
+    assert_eq!(keep(seen).await, Ok(false), "the alarm is over");
+    let pins = store.pins().await.unwrap();
+    assert_eq!(
+        (pins[0].content.as_slice(), &pins[0].changed),
+        (&b"three"[..], &None)
+    );
 }
 
 #[tokio::test]
