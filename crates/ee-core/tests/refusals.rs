@@ -80,7 +80,6 @@ fn session_refusals() -> Vec<SessionRefusal> {
         R::NotRegistered,
         R::RegisterTimeout,
         R::TooManyPending,
-        R::H2Required,
         R::AppBoundToOtherRepo,
         R::AppBoundToOtherNetwork,
         R::NodeInUse,
@@ -106,7 +105,6 @@ fn session_refusals() -> Vec<SessionRefusal> {
             | R::NotRegistered
             | R::RegisterTimeout
             | R::TooManyPending
-            | R::H2Required
             | R::AppBoundToOtherRepo
             | R::AppBoundToOtherNetwork
             | R::NodeInUse

@@ -113,6 +113,8 @@ problems! {
         "repeat the request if it is safe to";
     BadAgentResponse = 502 "bad_agent_response", "The agent's answer is not valid HTTP",
         "report it to the app's developer; X-EE-Node names the node";
+    ResponseTooLarge = 502 "response_too_large", "The answer does not fit in one message",
+        "this app's agent sends answers whole, up to 8 MiB: use an agent that offers h2";
     NoTunnel = 503 "no_tunnel", "No node of the app is connected",
         "try again after Retry-After; agents reconnect by themselves";
     OverCapacity = 503 "over_capacity", "Every node of the app is busy",

@@ -23,6 +23,7 @@ mod inner_tls;
 mod jobs;
 mod keep_alive;
 pub mod keys;
+pub mod legacy;
 pub mod limits;
 mod link;
 mod pump;

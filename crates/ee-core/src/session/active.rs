@@ -8,7 +8,7 @@ use ee_protocol::{
 
 use super::{
     CLOSE_SERVER_DRAINS, CREDITS_MAX, ChallengeReason, Claimant, Command, Event, HealthWord,
-    Heartbeat, Offer, Protection, Session, SessionRefusal, State,
+    Heartbeat, Mux, Offer, Protection, Session, SessionRefusal, State,
     challenge::Challenge,
     line::{Due, Line},
     refusal,
@@ -60,6 +60,10 @@ impl Active {
         self.line.is_open()
     }
 
+    pub(super) fn is_legacy(&self) -> bool {
+        self.claimant.registration.mux == Mux::Legacy
+    }
+
     pub(super) fn protection(&self) -> Protection {
         match self.claimant.registration.inner_tls {
             InnerTlsMode::Required => Protection::Mac,
@@ -104,10 +108,14 @@ impl Session {
     }
 
     pub(super) fn credits(&mut self, credits: Credits) {
-        let State::Active(_) = self.state else {
+        let State::Active(active) = &self.state else {
             return self.refuse(SessionRefusal::NotRegistered);
         };
-        let granted = credits.max_inflight.min(CREDITS_MAX);
+        let most = match active.claimant.registration.mux {
+            Mux::H2 => CREDITS_MAX,
+            Mux::Legacy => crate::legacy::CREDITS,
+        };
+        let granted = credits.max_inflight.min(most);
         self.push(Command::SetCredits(granted));
         self.emit(Event::Credits(granted));
     }

@@ -36,7 +36,7 @@ use ee_protocol::{
 
 pub use command::*;
 pub use refusal::{SessionRefusal, Then};
-pub use registration::{CREDITS_MAX, Registration};
+pub use registration::{CREDITS_MAX, Mux, Registration};
 
 use self::{active::Active, attesting::Attesting, challenge::Entropy, outgoing::Offer};
 use crate::{attestation::Verdict, policy::LivePolicy};
@@ -50,6 +50,9 @@ pub const TEXT_CHALLENGED_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const TEXT_STRANGER_MAX_BYTES: usize = 16 * 1024;
 /// Longest text after `attested`, else.
 pub const TEXT_ATTESTED_MAX_BYTES: usize = 64 * 1024;
+/// Longest text of an attested agent that answers requests in text (TUNNEL 7): one above the
+/// longest answer that is passed on fails its request, one above this ends the tunnel.
+pub const TEXT_LEGACY_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// One agent's tunnel.
 #[derive(Debug)]
@@ -224,6 +227,7 @@ impl Session {
     pub fn text_max_bytes(&self) -> usize {
         match &self.state {
             State::Attesting(attesting) if attesting.challenge_open() => TEXT_CHALLENGED_MAX_BYTES,
+            State::Active(active) if active.is_legacy() => TEXT_LEGACY_MAX_BYTES,
             State::Active(active) if active.challenge_open() => TEXT_CHALLENGED_MAX_BYTES,
             State::Active(_) => TEXT_ATTESTED_MAX_BYTES,
             State::AwaitingRegister { .. } | State::Attesting(_) | State::Closed => {
@@ -246,6 +250,7 @@ impl Session {
     pub fn binary(&self) -> BinaryGate {
         match &self.state {
             State::Attesting(attesting) if attesting.handshake_allowed() => BinaryGate::Handshake,
+            State::Active(active) if active.is_legacy() => BinaryGate::Closed,
             State::Active(_) => BinaryGate::Open,
             State::AwaitingRegister { .. } | State::Attesting(_) | State::Closed => {
                 BinaryGate::Closed

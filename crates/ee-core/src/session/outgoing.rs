@@ -9,8 +9,8 @@ use ee_protocol::{
 };
 
 use super::{
-    ChallengeReason, Close, Command, Event, Outgoing, RefusedRegistration, Session, SessionRefusal,
-    State, TEXT_CHALLENGED_MAX_BYTES, Then,
+    ChallengeReason, Close, Command, Event, Mux, Outgoing, RefusedRegistration, Session,
+    SessionRefusal, State, TEXT_CHALLENGED_MAX_BYTES, Then,
 };
 
 /// RFC 6455 5.5: a close frame's payload is at most 125 bytes, two of them the code.
@@ -122,9 +122,9 @@ impl Session {
         let Some(claimant) = self.claimant() else {
             return;
         };
-        let tunnel = match first {
-            Offer::Made => None,
-            Offer::First => Some(TunnelOffer {
+        let tunnel = match (first, claimant.registration.mux) {
+            (Offer::Made, _) | (Offer::First, Mux::Legacy) => None,
+            (Offer::First, Mux::H2) => Some(TunnelOffer {
                 version: 2,
                 mux: "h2".to_owned(),
                 inner_tls: claimant.registration.inner_tls,

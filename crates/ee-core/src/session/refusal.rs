@@ -28,8 +28,6 @@ pub enum SessionRefusal {
     RegisterTimeout,
     /// No attestation slot became free in time.
     TooManyPending,
-    /// The agent does not offer HTTP/2 on its tunnel.
-    H2Required,
     /// The evidence was refused, or none came.
     Evidence(Box<Failure>),
     /// The app belongs to another repository.
@@ -95,7 +93,6 @@ impl SessionRefusal {
             Self::TooManyPending => Then::Close(CLOSE_OVERLOADED),
             Self::ServerDrains => Then::Close(CLOSE_SERVER_DRAINS),
             Self::RegisterTimeout
-            | Self::H2Required
             | Self::Evidence(_)
             | Self::AppBoundToOtherRepo
             | Self::AppBoundToOtherNetwork
@@ -136,7 +133,6 @@ impl SessionRefusal {
             Self::NotRegistered => NOT_REGISTERED,
             Self::RegisterTimeout => REGISTER_TIMEOUT,
             Self::TooManyPending => TOO_MANY_PENDING,
-            Self::H2Required => H2_REQUIRED,
             Self::Evidence(_) => EVIDENCE,
             Self::AppBoundToOtherRepo => APP_BOUND_TO_OTHER_REPO,
             Self::AppBoundToOtherNetwork => APP_BOUND_TO_OTHER_NETWORK,
@@ -205,11 +201,6 @@ const TOO_MANY_PENDING: Words = (
     "too_many_pending",
     "challenge",
     "no attestation slot became free; reconnect later, with jitter",
-);
-const H2_REQUIRED: Words = (
-    "h2_required",
-    "register",
-    "use an agent with tunnel_version \"2\" and the capability \"h2\"",
 );
 const EVIDENCE: Words = (
     "evidence",

@@ -44,6 +44,17 @@ pub struct Registration {
     pub vcpus: Option<u32>,
     /// Whether this tunnel has an inner TLS session: decided by the network and the offer.
     pub inner_tls: InnerTlsMode,
+    /// How requests reach the agent: decided by the network and the offer.
+    pub mux: Mux,
+}
+
+/// How requests travel on a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mux {
+    /// As HTTP/2 streams in binary messages.
+    H2,
+    /// One after another in text messages (TUNNEL 7): agents that speak only the seed's messages.
+    Legacy,
 }
 
 impl Registration {
@@ -80,19 +91,23 @@ impl Registration {
             max_inflight: message.max_inflight,
             vcpus: message.vcpus,
             inner_tls: InnerTlsMode::Off,
+            mux: Mux::Legacy,
         })
     }
 
     /// Settles how the tunnel will work, from the agent's offer and the network's demands.
     pub fn agree(&mut self, message: &Register, policy: &LivePolicy) -> Result<(), SessionRefusal> {
-        self.inner_tls = inner_tls(message, self.network, policy)?;
+        (self.mux, self.inner_tls) = terms(message, self.network, policy)?;
         Ok(())
     }
 
     /// Streams this tunnel may have open until the agent says otherwise.
     pub fn initial_credits(&self) -> u32 {
         let by_size = || self.vcpus.unwrap_or(1).saturating_mul(CREDITS_PER_VCPU);
-        self.max_inflight.unwrap_or_else(by_size).min(CREDITS_MAX)
+        match self.mux {
+            Mux::H2 => self.max_inflight.unwrap_or_else(by_size).min(CREDITS_MAX),
+            Mux::Legacy => crate::legacy::CREDITS,
+        }
     }
 }
 
@@ -111,11 +126,11 @@ fn instance(message: &Register) -> Result<Option<String>, SessionRefusal> {
     }
 }
 
-fn inner_tls(
+fn terms(
     message: &Register,
     network: Network,
     policy: &LivePolicy,
-) -> Result<InnerTlsMode, SessionRefusal> {
+) -> Result<(Mux, InnerTlsMode), SessionRefusal> {
     let rules = policy.rules(network);
     let offers = |name: &str| {
         message
@@ -129,12 +144,12 @@ fn inner_tls(
         return Err(binding_required(network).into());
     }
     if !speaks_h2 {
-        return Err(SessionRefusal::H2Required);
+        return Ok((Mux::Legacy, InnerTlsMode::Off));
     }
     if offers("itls") && (channel_demanded || rules.inner_tls == InnerTlsMode::Required) {
-        return Ok(InnerTlsMode::Required);
+        return Ok((Mux::H2, InnerTlsMode::Required));
     }
-    Ok(InnerTlsMode::Off)
+    Ok((Mux::H2, InnerTlsMode::Off))
 }
 
 fn binding_required(network: Network) -> Failure {

@@ -7,11 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use ee_core::routing::Lease;
-use ee_tunnel::{BodyError, TunnelBody};
+use ee_tunnel::BodyError;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::upload;
+use super::{exchange::AppBody, upload};
 use crate::tunnel::Link;
 
 /// What leaves the proxy.
@@ -22,7 +22,7 @@ pub enum ProxyBody {
     /// which cancels the stream at the agent.
     App {
         /// The bytes.
-        body: TunnelBody,
+        body: AppBody,
         /// The credit.
         _lease: Lease<Link>,
     },

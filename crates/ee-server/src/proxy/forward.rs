@@ -6,12 +6,12 @@ use bytes::Bytes;
 use ee_control::proxy::{self, RouteRefusal};
 use ee_core::{registry::TunnelId, routing::Lease};
 use ee_protocol::problem::{Problem, ProblemCode};
-use ee_tunnel::{TunnelBody, TunnelError};
 use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 
 use super::{
     body::ProxyBody,
+    exchange::{AppBody, Failure, exchange},
     lent::Lender,
     refuse,
     request::{Caller, HEADERS_WITHIN},
@@ -45,7 +45,7 @@ where
 pub fn finish(
     method: &Method,
     lease: Lease<Link>,
-    answer: Response<TunnelBody>,
+    answer: Response<AppBody>,
     request_id: &str,
 ) -> Result<Response<ProxyBody>, Box<Problem>> {
     let (mut parts, body) = answer.into_parts();
@@ -70,19 +70,24 @@ pub async fn send<B>(
     caller: &Caller,
     head: &Parts,
     lend: impl Fn() -> Option<B>,
-) -> Result<(Lease<Link>, Response<TunnelBody>), Box<Problem>>
+) -> Result<(Lease<Link>, Response<AppBody>), Box<Problem>>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
 {
     let mut tried: Vec<TunnelId> = Vec::new();
+    let mut failed: Option<Box<Problem>> = None;
     loop {
-        let lease = choose(state, caller, &tried)?;
+        // Where no other tunnel is left, what the last one said is the reason.
+        let lease = match choose(state, caller, &tried) {
+            Ok(lease) => lease,
+            Err(refusal) => return Err(failed.unwrap_or(refusal)),
+        };
         let Some(body) = lend() else {
             return Err(Problem::new(ProblemCode::AgentDisconnected).into());
         };
         let request = Request::from_parts(head.clone(), body);
-        let error = match lease.link().tunnel().request(request).await {
+        let error = match exchange(lease.link(), request).await {
             Ok(response) => return Ok((lease, response)),
             Err(error) => error,
         };
@@ -90,8 +95,9 @@ where
         tracing::debug!(event = "tunnel_failed", node = %lease.node_id(), %error);
         let retry = may_retry(&error, &head.method) && lend().is_some();
         if !retry || tried.len() > RETRIES_MAX {
-            return Err(refused(&error));
+            return Err(error.problem());
         }
+        failed = Some(error.problem());
     }
 }
 
@@ -124,8 +130,7 @@ fn choose(
 
 /// Whether another tunnel may see the request: always if this one's agent did not, else for
 /// methods that may be repeated (RFC 9110 9.2.2) when the tunnel was lost before any answer.
-fn may_retry(error: &TunnelError, method: &Method) -> bool {
-    let lost = matches!(error, TunnelError::Disconnected);
+fn may_retry(error: &Failure, method: &Method) -> bool {
     let repeatable = [
         Method::GET,
         Method::HEAD,
@@ -133,17 +138,5 @@ fn may_retry(error: &TunnelError, method: &Method) -> bool {
         Method::PUT,
         Method::DELETE,
     ];
-    error.retry_is_safe() || (lost && repeatable.contains(method))
-}
-
-fn refused(error: &TunnelError) -> Box<Problem> {
-    let code = match error {
-        TunnelError::NotOpen | TunnelError::GoneAway | TunnelError::Disconnected => {
-            ProblemCode::AgentDisconnected
-        }
-        TunnelError::OverCapacity | TunnelError::Refused => ProblemCode::OverCapacity,
-        TunnelError::Reset(_) | TunnelError::Protocol(_) => ProblemCode::BadAgentResponse,
-        TunnelError::RequestBody(_) => ProblemCode::InvalidRequest,
-    };
-    refuse(code, &error.to_string())
+    error.retry_is_safe() || (error.is_loss() && repeatable.contains(method))
 }

@@ -6,6 +6,7 @@
 
 mod app;
 mod body;
+mod exchange;
 mod fields;
 mod forward;
 mod lent;

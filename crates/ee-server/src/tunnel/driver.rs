@@ -11,10 +11,12 @@ use std::pin::Pin;
 
 use ee_core::attestation::Verdict;
 use ee_core::session::{
-    ChallengeAnswer, Channel, Command, InnerTlsOutcome, Order, Session, Stage, Violation,
+    ChallengeAnswer, Channel, Command, InnerTlsOutcome, Mux, Order, Outgoing, Registration,
+    Session, Stage, Violation,
 };
 use ee_protocol::report_data::Nonce;
-use ee_protocol::tunnel::{AgentMessage, InnerTlsMode};
+use ee_protocol::time::Timestamp;
+use ee_protocol::tunnel::{AgentMessage, ControlMessage, InnerTlsMode};
 use ee_tunnel::control::{ControlEvent, ControlTunnel};
 use ee_tunnel::{InnerTls, TunnelOptions};
 use futures_util::StreamExt;
@@ -22,7 +24,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::admission::Place;
-use super::link::{Link, ORDERS_MAX};
+use super::legacy::LegacyLine;
+use super::link::{Link, ORDERS_MAX, Way};
 use super::reports::Reports;
 use super::slots::Slot;
 use super::upgrade::Io;
@@ -49,6 +52,8 @@ struct Driver {
     reports: Reports,
     orders: mpsc::Receiver<Order>,
     work: FuturesUnordered<Work>,
+    /// The requests of an agent that takes them in text.
+    legacy: Option<Box<LegacyLine>>,
     /// Held until the session is attested.
     place: Option<Place>,
     /// Held while the first challenge is open.
@@ -62,7 +67,7 @@ impl Driver {
         let options = TunnelOptions::default();
         let tunnel = ControlTunnel::accept(io, &options);
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let link = Link::new(tunnel.handle(), sender);
+        let link = Link::new(Way::H2(tunnel.handle()), sender);
         let policy = std::sync::Arc::clone(&state.policy);
         let session = Session::new(policy, crate::entropy::seed(), state.now());
         let reports = Reports::new(state.plane.clone(), state.plane.new_tunnel_id(), link);
@@ -74,6 +79,7 @@ impl Driver {
             reports,
             orders,
             work: FuturesUnordered::new(),
+            legacy: None,
             place: Some(place),
             slot: None,
             text_limit: options.text_limit,
@@ -93,13 +99,14 @@ impl Driver {
         self.obey();
         let closing = self.state.tasks.closing().clone();
         let now = self.state.now();
-        let wait = self.session.poll_timeout().map(|at| at.since(now));
+        let wait = self.timeout().map(|at| at.since(now));
         tokio::select! {
             event = self.tunnel.next() => return self.take(event),
             Some(order) = self.orders.recv() => {
                 self.session.handle_order(self.state.now(), order);
             }
             Some(done) = self.work.next() => self.finish(done),
+            () = take_in(&mut self.legacy, &self.state) => {}
             answer = self.reports.tell() => {
                 if let Some(admission) = answer {
                     self.session.handle_admission(self.state.now(), admission);
@@ -121,6 +128,7 @@ impl Driver {
         while let Some(command) = self.session.poll_command() {
             self.command(command);
         }
+        self.serve_legacy();
         if self.session.stage() >= Stage::Active {
             self.place = None;
             self.slot = None;
@@ -135,6 +143,7 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::AskChallenge(registration) => {
+                self.agree(&registration);
                 let (state, ip) = (self.state.clone(), self.ip);
                 self.work.push(Box::pin(async move {
                     let answer = state.plane.ask_challenge(&registration).await;
@@ -152,6 +161,8 @@ impl Driver {
             Command::StartInnerTls => {
                 self.tunnel.start_inner_tls(&self.state.tunnels.inner_tls);
             }
+            // The queue takes requests already; the tunnel carries no h2.
+            Command::OpenTraffic { .. } if self.legacy.is_some() => {}
             Command::OpenTraffic { credits } => {
                 if self.session.inner_tls() == Some(InnerTlsMode::Off) {
                     self.tunnel.offer_plain();
@@ -159,7 +170,7 @@ impl Driver {
                 self.tunnel.attested(credits);
             }
             Command::SetCredits(credits) => self.tunnel.set_credits(credits),
-            Command::Send(outgoing) => self.tunnel.send_text(outgoing.message.to_json()),
+            Command::Send(outgoing) => self.send(&outgoing),
             Command::Verify(request) => {
                 let attestor = std::sync::Arc::clone(&self.state.attestor);
                 self.work.push(Box::pin(async move {
@@ -169,8 +180,60 @@ impl Driver {
             }
             Command::Emit(event) => self.reports.push(event),
             Command::Ping => self.tunnel.ping(),
-            Command::Close(close) => self.tunnel.close(close.code, &close.reason),
+            Command::Close(close) => {
+                // Who waits for an answer is told now, not when the socket is gone.
+                self.legacy = None;
+                self.tunnel.close(close.code, &close.reason);
+            }
         }
+    }
+
+    /// How requests will reach the agent. Nothing is in flight before it is attested.
+    fn agree(&mut self, registration: &Registration) {
+        match registration.mux {
+            Mux::H2 => {}
+            Mux::Legacy => {
+                let (handle, line) = LegacyLine::new();
+                self.reports.use_legacy(handle);
+                self.legacy = Some(Box::new(line));
+            }
+        }
+    }
+
+    /// An agent that knows no `drain` is left when it has nothing to do.
+    fn send(&mut self, outgoing: &Outgoing) {
+        match (&mut self.legacy, &outgoing.message) {
+            (Some(line), ControlMessage::Drain(_)) => line.leave_when_idle(),
+            (
+                _,
+                ControlMessage::Drain(_)
+                | ControlMessage::Status(_)
+                | ControlMessage::AttestRequest(_),
+            ) => self.tunnel.send_text(outgoing.message.to_json()),
+        }
+    }
+
+    /// Sends the next request that waits, or leaves when it was told to and none does.
+    fn serve_legacy(&mut self) {
+        let now = self.state.now();
+        let Some(line) = &mut self.legacy else {
+            return;
+        };
+        while let Some(text) = line.next_text(now) {
+            self.tunnel.send_text(text);
+        }
+        if line.may_leave() {
+            self.session.handle_order(now, Order::Shutdown);
+            while let Some(command) = self.session.poll_command() {
+                self.command(command);
+            }
+        }
+    }
+
+    /// When something is due of itself.
+    fn timeout(&self) -> Option<Timestamp> {
+        let queue = self.legacy.as_ref().and_then(|line| line.poll_timeout());
+        self.session.poll_timeout().into_iter().chain(queue).min()
     }
 
     fn finish(&mut self, done: Done) {
@@ -192,7 +255,13 @@ impl Driver {
         let now = self.state.now();
         match event {
             ControlEvent::Text(text) => {
-                self.session.handle_message(now, AgentMessage::parse(&text));
+                let text = match &mut self.legacy {
+                    Some(line) => line.answer(text),
+                    None => Some(text),
+                };
+                if let Some(text) = text {
+                    self.session.handle_message(now, AgentMessage::parse(&text));
+                }
             }
             ControlEvent::InnerTls(outcome) => {
                 self.session.handle_inner_tls(now, outcome_of(outcome));
@@ -202,6 +271,7 @@ impl Driver {
             ControlEvent::Violation(violation) => self.violated(violation),
             ControlEvent::Closed(closed) => {
                 tracing::debug!(event = "tunnel_closed", ip = %self.ip, ?closed);
+                self.legacy = None;
                 self.session.handle_disconnect(now);
                 self.obey();
                 return false;
@@ -218,6 +288,14 @@ impl Driver {
             ee_tunnel::Violation::PingFlood | ee_tunnel::Violation::MuxFailed => return,
         };
         self.session.handle_violation(self.state.now(), told);
+    }
+}
+
+/// Queues the next request of an agent that takes them in text; pending for every other.
+async fn take_in(line: &mut Option<Box<LegacyLine>>, state: &AppState) {
+    match line {
+        Some(line) => line.take_in(|| state.now()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,8 @@ use ee_core::session::Order;
 use ee_tunnel::TunnelHandle;
 use tokio::sync::mpsc;
 
+use super::legacy::LegacyHandle;
+
 /// Orders that wait for a session. The plane sends a handful in a session's life; one that does
 /// not take sixteen is dead, and orders to the dead are dropped.
 pub(super) const ORDERS_MAX: usize = 16;
@@ -12,18 +14,32 @@ pub(super) const ORDERS_MAX: usize = 16;
 /// Carries requests to an agent and orders to its session.
 #[derive(Clone, Debug)]
 pub struct Link {
-    tunnel: TunnelHandle,
+    way: Way,
     orders: mpsc::Sender<Order>,
 }
 
+/// How requests reach an agent.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// As HTTP/2 streams.
+    H2(TunnelHandle),
+    /// As text messages, one after another.
+    Legacy(LegacyHandle),
+}
+
 impl Link {
-    pub(super) fn new(tunnel: TunnelHandle, orders: mpsc::Sender<Order>) -> Self {
-        Self { tunnel, orders }
+    pub(super) fn new(way: Way, orders: mpsc::Sender<Order>) -> Self {
+        Self { way, orders }
     }
 
     /// Sends requests.
-    pub fn tunnel(&self) -> &TunnelHandle {
-        &self.tunnel
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// The agent turned out to take requests in another way.
+    pub(super) fn set_way(&mut self, way: Way) {
+        self.way = way;
     }
 }
 

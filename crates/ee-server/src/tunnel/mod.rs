@@ -6,8 +6,9 @@
 
 mod admission;
 mod driver;
+mod legacy;
 mod link;
-mod prefixed;
+pub(crate) mod prefixed;
 mod reports;
 mod slots;
 mod upgrade;
@@ -21,7 +22,8 @@ use ee_protocol::problem::ProblemCode;
 use ee_tunnel::{InnerTlsClient, TunnelKey};
 use http::{HeaderValue, header};
 
-pub use self::link::Link;
+pub use self::legacy::{LegacyError, LegacyHandle};
+pub use self::link::{Link, Way};
 use self::{admission::Admissions, slots::Slots};
 use crate::{http::ApiError, http::ClientIp, state::AppState};
 

@@ -8,7 +8,8 @@ use ee_control::plane::PlaneHandle;
 use ee_core::registry::TunnelId;
 use ee_core::session::{Admission, Event};
 
-use super::link::Link;
+use super::legacy::LegacyHandle;
+use super::link::{Link, Way};
 
 type Telling = Pin<Box<dyn Future<Output = Option<Admission>> + Send>>;
 
@@ -32,6 +33,11 @@ impl Reports {
             waiting: VecDeque::new(),
             telling: None,
         }
+    }
+
+    /// The agent registered as one that takes requests in text. Nothing about it was told before.
+    pub(super) fn use_legacy(&mut self, handle: LegacyHandle) {
+        self.link.set_way(Way::Legacy(handle));
     }
 
     pub(super) fn push(&mut self, event: Event) {

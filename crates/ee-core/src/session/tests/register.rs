@@ -175,14 +175,10 @@ fn second_register_cannot_switch_identity() {
 }
 
 #[test]
-fn agents_that_cannot_bind_or_carry_h2_are_refused_at_once() {
+fn forge_agents_that_cannot_bind_are_refused_at_once() {
     let without = |names: &[&str]| Register {
         capabilities: names.iter().map(|name| (*name).to_owned()).collect(),
         ..register()
-    };
-    let sandbox = |register: Register| Register {
-        network: "sandbox-1".into(),
-        ..register
     };
     let cases = [
         (without(&[]), "binding_required"),
@@ -193,14 +189,6 @@ fn agents_that_cannot_bind_or_carry_h2_are_refused_at_once() {
                 ..register()
             },
             "binding_required",
-        ),
-        (sandbox(without(&[])), "h2_required"),
-        (
-            sandbox(Register {
-                tunnel_version: Some("1".into()),
-                ..register()
-            }),
-            "h2_required",
         ),
     ];
     for (message, reason) in cases {
@@ -401,5 +389,54 @@ fn app_conflict_is_refused_by_name() {
         let commands = rig.commands();
         assert_eq!(closes(&commands), Some((1008, word.to_owned())));
         assert_eq!(challenges(&commands), []);
+    }
+}
+
+/// The seed's messages and nothing else: an agent as the prototype was, or one of 100 lines.
+#[test]
+fn sandbox_agent_without_h2_works_in_text() {
+    let seed = Register {
+        network: "sandbox-1".into(),
+        tunnel_version: None,
+        capabilities: Vec::new(),
+        instance: None,
+        max_inflight: None,
+        ..register()
+    };
+    let prototype = Register {
+        tunnel_version: Some("1".into()),
+        ..seed.clone()
+    };
+    let without_h2 = Register {
+        tunnel_version: Some("2".into()),
+        capabilities: vec!["itls".into()],
+        ..seed.clone()
+    };
+    for message in [seed, prototype, without_h2] {
+        let mut rig = Rig::new();
+        rig.register(&message);
+        rig.grant();
+        let commands = rig.commands();
+        let request = only(challenges(&commands));
+        assert_eq!(
+            (&request.tunnel, request.binding.as_deref()),
+            (&None, Some("none"))
+        );
+        assert!(!commands.contains(&Command::StartInnerTls));
+        let nonce: Nonce = hex::decode(&request.nonce).unwrap().try_into().unwrap();
+        assert_eq!(rig.session.binary(), BinaryGate::Closed);
+        rig.answer(&nonce);
+        let passed = Verdict::Pass(Box::new(result(rig.now)));
+        rig.verdict(&nonce, passed);
+        rig.admit();
+        let commands = rig.commands();
+        let credits = crate::legacy::CREDITS;
+        assert!(commands.contains(&Command::OpenTraffic { credits }));
+        assert_eq!(rig.session.text_max_bytes(), TEXT_LEGACY_MAX_BYTES);
+        assert_eq!(
+            rig.session.binary(),
+            BinaryGate::Closed,
+            "text only, for good"
+        );
     }
 }
