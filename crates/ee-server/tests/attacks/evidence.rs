@@ -12,6 +12,9 @@ use crate::{
 
 const APP: &str = "target";
 
+type ChangeProver = fn(&mut Prover);
+type Damage = fn(&mut Vec<u8>);
+
 fn registration() -> Registration {
     Registration::new(APP, "attacker")
 }
@@ -238,7 +241,7 @@ async fn claims_that_differ_from_the_quote_are_refused() {
 #[tokio::test]
 async fn registers_that_differ_from_the_release_are_refused() {
     let world = World::start().await;
-    let changes: [(&str, fn(&mut Prover)); 3] = [
+    let changes: [(&str, ChangeProver); 3] = [
         ("mrtd", |prover| prover.td.mrtd[0] ^= 1),
         ("rtmr1", |prover| prover.td.rtmr[1][47] ^= 1),
         ("mr_config_id", |prover| prover.td.mr_config_id[5] = 1),
@@ -325,7 +328,7 @@ async fn sealed_variable_seals_nothing() {
 async fn damaged_quotes_are_refused_by_name() {
     let world = World::start().await;
     let registration = registration();
-    let damages: [(&[&str], fn(&mut Vec<u8>)); 8] = [
+    let damages: [(&[&str], Damage); 8] = [
         (&["quote_malformed"], |quote| quote.truncate(47)),
         (&["quote_malformed"], |quote| quote.truncate(635)),
         (&["quote_malformed"], |quote| {

@@ -4,6 +4,11 @@
 //! how it is closed, and ends with `World::stands`: an app that nobody attacked still serves, a
 //! newcomer is still judged, and nothing in the server has panicked.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start tasks of their own; only the server's go through tasks.rs"
+)]
+
 mod evidence;
 mod inventory;
 mod messages;

@@ -62,7 +62,9 @@ impl FalseControl {
                 ControlEvent::InnerTls(InnerTls::Established(_))
                 | ControlEvent::Pong
                 | ControlEvent::Drained => {}
-                other => panic!("{other:?}"),
+                other @ (ControlEvent::InnerTls(_) | ControlEvent::Violation(_)) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
