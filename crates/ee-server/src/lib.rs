@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod entropy;
 pub mod healthcheck;
 pub mod http;

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::envelope::PeerAddr;
 use crate::{
+    config::TrustedProxies,
+    connections::Connections,
     listener::{Conn, Incoming, Listener},
     tasks::Tasks,
 };
@@ -27,15 +29,22 @@ const HEAD_MAX_BYTES: usize = 64 * 1024;
 const HEADERS_MAX: usize = 128;
 
 /// Accepts connections until the drain begins, one task each.
-pub async fn serve(listener: Listener, router: Router, tasks: Tasks) {
+pub async fn serve(listener: Listener, router: Router, trusted: TrustedProxies, tasks: Tasks) {
     let stopping = tasks.stopping().clone();
+    let counts = Connections::default();
     loop {
         let (incoming, peer) = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopping.cancelled() => return,
         };
+        let exempt = peer.ip().is_loopback() || trusted.contains(peer.ip());
+        let Some(counted) = counts.enter(peer.ip(), exempt) else {
+            tracing::debug!(event = "api_connections_exhausted", peer = %peer.ip());
+            continue;
+        };
         let (router, tokens) = (router.clone(), tasks.clone());
         tasks.spawn_client("api_connection", async move {
+            let _counted = counted;
             if let Err(error) = connection(incoming, peer, router, &tokens).await {
                 tracing::debug!(event = "api_connection_ended", %peer, error);
             }

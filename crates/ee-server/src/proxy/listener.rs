@@ -1,53 +1,36 @@
-//! The proxy listener: HTTP/1.1, and HTTP/2 where TLS agreed on it.
+//! The proxy listener.
 //!
 //! hyper directly, without a router: every path belongs to the app.
 
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use ee_protocol::problem::{MEDIA_TYPE, Problem};
+use ee_protocol::problem::{MEDIA_TYPE, Problem, ProblemCode};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
 };
-use hyper::{
-    body::Incoming as IncomingBody,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{body::Incoming as IncomingBody, service::service_fn};
 
 use super::{
     app,
     body::ProxyBody,
+    face::{self, HEADERS_MAX},
     forward::forward,
-    patience::Patient,
     request::{self, Caller},
     response,
     upload::Upload,
     websocket,
 };
 use crate::{
+    connections::Connections,
     http::{Peer, envelope::request_id},
     listener::{Conn, Incoming, Listener},
     state::AppState,
-    tasks::Tasks,
 };
 
-/// Time for a request's head (TUNNEL 10).
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// Public header block and count (TUNNEL 10).
-const HEAD_MAX_BYTES: u32 = 64 * 1024;
-const HEADERS_MAX: usize = 128;
-/// Streams of one HTTP/2 connection (TUNNEL 10).
-const H2_STREAMS_MAX: u32 = 128;
-/// Connections of one address (TUNNEL 10); trusted proxies and loopback carry many clients.
-const CONNECTIONS_PER_IP_MAX: u32 = 256;
 
 /// Accepts connections until the drain begins, one task each.
 pub async fn run_listener(state: AppState, listener: Listener) {
@@ -80,48 +63,19 @@ async fn connection(state: AppState, incoming: Incoming, peer: SocketAddr) -> Re
         .map_err(|error| error.to_string())?;
     let closing = state.tasks.closing().clone();
     tokio::select! {
-        served = serve(state, conn, peer) => served.map_err(|error| error.to_string()),
+        served = serve(state, conn, peer) => served,
         () = closing.cancelled() => Ok(()),
     }
 }
 
-async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> hyper::Result<()> {
+async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> Result<(), String> {
     let scheme = if conn.is_tls() { "https" } else { "http" };
-    let h2 = conn.alpn() == Some(b"h2");
-    let stopping = state.tasks.stopping().clone();
     let tasks = state.tasks.clone();
     let service = service_fn(move |request| {
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(&state, request, peer.ip(), scheme).await) }
     });
-    let io = TokioIo::new(Patient::new(conn));
-    if h2 {
-        let connection = http2::Builder::new(Executor(tasks))
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(H2_STREAMS_MAX)
-            .max_header_list_size(HEAD_MAX_BYTES)
-            .enable_connect_protocol()
-            .serve_connection(io, service);
-        tokio::pin!(connection);
-        tokio::select! {
-            served = connection.as_mut() => return served,
-            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        return connection.await;
-    }
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_MAX_BYTES as usize)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(io, service)
-        .with_upgrades();
-    tokio::pin!(connection);
-    tokio::select! {
-        served = connection.as_mut() => return served,
-        () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await
+    face::serve(conn, service, &tasks).await
 }
 
 /// One request: the app's answer, or a problem.
@@ -151,6 +105,9 @@ async fn through(
     address: IpAddr,
     scheme: &'static str,
 ) -> Result<Response<ProxyBody>, Box<Problem>> {
+    if head.headers.len() > HEADERS_MAX {
+        return Err(Problem::new(ProblemCode::HeaderTooLarge).into());
+    }
     let websocket = websocket::take(&mut head)?;
     request::check(&head)?;
     let trusted = state.settings.trusted_proxies.contains(address);
@@ -214,83 +171,4 @@ fn refusal(mut problem: Problem, request_id: &str) -> Response<ProxyBody> {
         );
     }
     response
-}
-
-/// HTTP/2 streams run as sessions of the server, so that nothing else spawns.
-#[derive(Clone)]
-struct Executor(Tasks);
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn_session("proxy_stream", async move {
-            stream.await;
-        });
-    }
-}
-
-/// Open connections by address.
-#[derive(Clone, Default)]
-struct Connections(Arc<Mutex<BTreeMap<IpAddr, u32>>>);
-
-/// One counted connection.
-struct Counted(Option<(Connections, IpAddr)>);
-
-impl Connections {
-    fn enter(&self, address: IpAddr, exempt: bool) -> Option<Counted> {
-        if exempt {
-            return Some(Counted(None));
-        }
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_PER_IP_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Counted(Some((self.clone(), address))))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let Some((connections, address)) = self.0.take() else {
-            return;
-        };
-        let mut counts = connections.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = counts.get_mut(&address).map_or(0, |count| {
-            *count -= 1;
-            *count
-        });
-        if left == 0 {
-            counts.remove(&address);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_address_cannot_take_every_connection() {
-        let connections = Connections::default();
-        let address: IpAddr = "192.0.2.1".parse().expect("address");
-        let held: Vec<_> = (0..CONNECTIONS_PER_IP_MAX)
-            .map(|_| connections.enter(address, false))
-            .collect();
-        assert!(held.iter().all(Option::is_some));
-        assert!(connections.enter(address, false).is_none());
-        assert!(
-            connections.enter(address, true).is_some(),
-            "trusted proxies are exempt"
-        );
-        drop(held);
-        assert!(connections.enter(address, false).is_some());
-        assert!(
-            connections.0.lock().expect("not poisoned").is_empty(),
-            "nothing is left behind"
-        );
-    }
 }

@@ -61,6 +61,9 @@ pub fn confine(headers: &mut HeaderMap) {
         SET_COOKIE,
         STRICT_TRANSPORT_SECURITY,
         HeaderName::from_static("clear-site-data"),
+        HeaderName::from_static("nel"),
+        HeaderName::from_static("report-to"),
+        HeaderName::from_static("reporting-endpoints"),
         HeaderName::from_static("service-worker-allowed"),
     ] {
         headers.remove(name);
