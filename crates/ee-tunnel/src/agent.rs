@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_websockets::ClientBuilder;
 
 use crate::body::IncomingBody;
+use crate::counted::Counted;
 use crate::error::ConnectError;
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
 use crate::h2_settings;
@@ -24,9 +25,10 @@ use crate::inner_tls::{HANDSHAKE_RULE, Handshake};
 use crate::jobs::{Job, Jobs};
 use crate::keys::InnerTlsServer;
 use crate::link::Link;
+use crate::outgoing::Outgoing;
 use crate::responder::Responder;
 use crate::sealing::Sealing;
-use crate::socket::{BinaryRule, Counted};
+use crate::socket::BinaryRule;
 use crate::wire::{Fate, Wire};
 
 /// What happened on a tunnel.
@@ -77,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
     pub async fn connect(io: S, uri: &Uri, options: &TunnelOptions) -> Result<Self, ConnectError> {
         let builder = ClientBuilder::from_uri(uri.clone());
         let (ws, _response) = builder
-            .connect_on(Counted::new(io))
+            .connect_on(Counted::new(io, Outgoing::of_client()))
             .await
             .map_err(connect_error)?;
         Ok(Self {

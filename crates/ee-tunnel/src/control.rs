@@ -14,6 +14,7 @@ use h2::client::{Connection, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_websockets::ServerBuilder;
 
+use crate::counted::Counted;
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
 use crate::h2_settings;
 use crate::handle::{Session, Shared, TunnelHandle};
@@ -21,8 +22,9 @@ use crate::inner_tls::{HANDSHAKE_RULE, Handshake};
 use crate::jobs::Jobs;
 use crate::keys::InnerTlsClient;
 use crate::link::Link;
+use crate::outgoing::Outgoing;
 use crate::sealing::Sealing;
-use crate::socket::{BinaryRule, Counted};
+use crate::socket::BinaryRule;
 use crate::wire::{Fate, Wire};
 
 /// What happened on a tunnel.
@@ -70,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
     /// Takes over a connection after its 101.
     #[must_use]
     pub fn accept(io: S, options: &TunnelOptions) -> Self {
-        let ws = ServerBuilder::new().serve(Counted::new(io));
+        let ws = ServerBuilder::new().serve(Counted::new(io, Outgoing::of_server()));
         Self {
             wire: Wire::new(ws, options),
             mux: Mux::Off,

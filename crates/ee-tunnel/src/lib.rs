@@ -14,6 +14,7 @@
 pub mod agent;
 mod body;
 pub mod control;
+mod counted;
 mod error;
 mod event;
 mod h2_settings;
@@ -26,6 +27,7 @@ pub mod keys;
 pub mod legacy;
 pub mod limits;
 mod link;
+mod outgoing;
 mod pump;
 mod responder;
 mod sealing;

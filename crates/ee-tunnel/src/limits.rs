@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Payload of one binary message: a control message waits behind at most one of them.
 pub const BINARY_MAX: usize = 65_536;
+/// Payload of one binary message that we send: with the headers of WebSocket, TCP and IP it is one
+/// segment of at most 64 KiB for the kernel. A full [`BINARY_MAX`] would leave as two.
+pub const BINARY_SEND: usize = 64_000;
 /// Text before and between challenges on a tunnel that is not attested: `register` fits.
 pub const TEXT_BEFORE_ATTESTED: usize = 16 * 1024;
 /// Text while a challenge is open: quote 160 KiB in base64 and an event log of 1 MiB.

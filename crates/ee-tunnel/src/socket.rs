@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -18,9 +17,11 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_websockets::{CloseCode, Message, WebSocketStream, proto::ProtocolError};
 
+use crate::counted::Counted;
 use crate::event::{CloseBy, Closed, Violation};
 use crate::keep_alive::PingMeter;
 use crate::limits::{BINARY_MAX, TEXTS_WAITING_MAX};
+use crate::outgoing::Outgoing;
 
 /// Whether binary messages are legal now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,59 +44,11 @@ pub(crate) enum End {
     Closed(Closed),
 }
 
-/// Counts what the peer sends, for keep-alive and for sweeps of unread streams.
-pub(crate) struct Counted<S> {
-    io: S,
-    received: u64,
-}
-
-impl<S> Counted<S> {
-    pub(crate) fn new(io: S) -> Self {
-        Self { io, received: 0 }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.received += (buf.filled().len() - before) as u64;
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+/// What leaves next.
+enum Next {
+    OfLibrary(Message),
+    /// The binary message that was collected.
+    Binary,
 }
 
 /// See the module.
@@ -107,9 +60,6 @@ pub(crate) struct Socket<S> {
     end: Option<End>,
     incoming: Bytes,
     text: Option<String>,
-    outgoing: Vec<u8>,
-    /// Length of the last binary message sent: the next is likely as long.
-    outgoing_hint: usize,
     outgoing_texts: VecDeque<String>,
     ping_due: bool,
     /// Somebody waits for a pong; set back when one has come.
@@ -129,8 +79,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             end: None,
             incoming: Bytes::new(),
             text: None,
-            outgoing: Vec::new(),
-            outgoing_hint: 0,
             outgoing_texts: VecDeque::new(),
             ping_due: false,
             pong_wanted: false,
@@ -156,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Bytes that ever came from the peer.
     pub(crate) fn received(&self) -> u64 {
-        self.ws.get_ref().received
+        self.ws.get_ref().received()
     }
 
     pub(crate) fn take_text(&mut self) -> Option<String> {
@@ -181,7 +129,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Asks for a ping; false when the previous one has not even left, so the peer reads nothing.
     pub(crate) fn push_ping(&mut self) -> bool {
+        self.outgoing().shrink();
         !mem::replace(&mut self.ping_due, true)
+    }
+
+    fn outgoing(&mut self) -> &mut Outgoing {
+        self.ws.get_mut().outgoing()
     }
 
     /// Asks for a ping whose pong is reported by [`Self::take_pong`].
@@ -199,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.closing || self.close_due.is_some() {
             return;
         }
-        self.outgoing = Vec::new();
+        self.outgoing().forget();
         let cut = reason.floor_char_boundary(CLOSE_REASON_MAX);
         self.close_due = Some((code, reason[..cut].to_owned()));
     }
@@ -253,19 +206,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.end.is_some() || self.closing || self.close_due.is_some() {
             return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()));
         }
-        if self.outgoing.len() >= BINARY_MAX {
+        if self.outgoing().room() == 0 {
             ready!(self.poll_send(cx))?;
         }
-        let count = buf.len().min(BINARY_MAX - self.outgoing.len());
+        let count = buf.len().min(self.outgoing().room());
         if let BinaryRule::Handshake { send, .. } = &mut self.rule {
             *send = send
                 .checked_sub(count)
                 .ok_or(std::io::ErrorKind::QuotaExceeded)?;
         }
-        if self.outgoing.capacity() == 0 {
-            self.outgoing.reserve(count.max(self.outgoing_hint));
+        if count > 0 {
+            self.outgoing().push(&buf[..count])?;
         }
-        self.outgoing.extend_from_slice(&buf[..count]);
         Poll::Ready(Ok(count))
     }
 
@@ -279,30 +231,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let Some(message) = self.next_message() else {
                 return Poll::Ready(Ok(()));
             };
+            let Next::OfLibrary(message) = message else {
+                self.outgoing().seal();
+                continue;
+            };
             if let Err(error) = self.ws.start_send_unpin(message) {
                 return Poll::Ready(Err(self.lose(&error)));
             }
         }
     }
 
-    fn next_message(&mut self) -> Option<Message> {
+    fn next_message(&mut self) -> Option<Next> {
         if self.closing {
             return None;
         }
         if mem::take(&mut self.ping_due) {
-            return Some(Message::ping(Bytes::new()));
+            return Some(Next::OfLibrary(Message::ping(Bytes::new())));
         }
         if let Some(text) = self.outgoing_texts.pop_front() {
-            return Some(Message::text(text));
+            return Some(Next::OfLibrary(Message::text(text)));
         }
-        if !self.outgoing.is_empty() {
-            self.outgoing_hint = self.outgoing.len();
-            return Some(Message::binary(mem::take(&mut self.outgoing)));
+        // Once an end is known the library may have sent a close frame: only it may follow up.
+        if self.end.is_none() && self.outgoing().has_payload() {
+            return Some(Next::Binary);
         }
         let (code, reason) = self.close_due.take()?;
         self.closing = true;
         let code = CloseCode::try_from(code).unwrap_or(CloseCode::INTERNAL_SERVER_ERROR);
-        Some(Message::close(Some(code), &reason))
+        Some(Next::OfLibrary(Message::close(Some(code), &reason)))
     }
 
     fn lose(&mut self, error: &tokio_websockets::Error) -> std::io::Error {

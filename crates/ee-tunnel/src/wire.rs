@@ -9,12 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 use tokio_websockets::WebSocketStream;
 
+use crate::counted::Counted;
 use crate::event::{CloseBy, Closed, TunnelOptions, Violation};
 use crate::inbox::{Inboxes, Sweeper};
 use crate::keep_alive::{KeepAlive, Tick};
 use crate::limits::CLOSE_TIME;
 use crate::link::{SharedSocket, WsStream, lock};
-use crate::socket::{BinaryRule, Counted, End, Socket};
+use crate::socket::{BinaryRule, End, Socket};
 
 /// The socket with its timers.
 pub(crate) struct Wire<S> {
