@@ -84,7 +84,9 @@ fn serve(settings: AgentSettings) -> anyhow::Result<()> {
     let claims = claims::of_executable(&executable, &settings.claims)
         .with_context(|| format!("hashing {}", executable.display()))?;
     let provider = TsmProvider::new(settings.tsm_path.clone(), claims);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // A tunnel and the requests it serves are one task; with more threads each wake-up may end on
+    // another core, which costs more than the work of a small request. Quotes are made aside.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
