@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use self::{agent::AgentArgs, network::NetworkArgs, simulation::Seed, state::DevState};
+use self::{agent::AgentArgs, network::NetworkArgs, server::ServerArgs, state::DevState};
 
 /// Arguments of `easyenclave dev`.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Half {
     /// The control plane alone; prints its addresses as one line of JSON
-    Server(Seed),
+    Server(ServerArgs),
     /// One agent alone, on a simulated machine
     Agent(AgentArgs),
     /// The demo backend alone; prints its address as one line of JSON
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .context("starting the runtime")?;
     match args.half {
         None => runtime.block_on(network::run(args.network)),
-        Some(Half::Server(seed)) => runtime.block_on(server::run(seed)),
+        Some(Half::Server(args)) => runtime.block_on(server::run(args)),
         Some(Half::Agent(args)) => runtime.block_on(agent::run(args)),
         Some(Half::Backend) => runtime.block_on(backend::run()),
         Some(Half::Kill {

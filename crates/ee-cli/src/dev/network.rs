@@ -12,12 +12,12 @@ use ee_protocol::{
     http::explain::AppExplanation, names::AppName, settings::Sources, time::Timestamp,
 };
 use ee_server::clock::SystemClock;
-use ee_testbed::{DemoBackend, QuoteServer, QuoteVersion};
+use ee_testbed::{DemoBackend, QuoteServer};
 use tempfile::TempDir;
 
 use super::{
     child::{self, AgentPlan, AgentSettings, Image},
-    server::SimulatedServer,
+    server::{SimulatedServer, quoting},
     simulation::{Seed, default},
     state::DevState,
 };
@@ -74,14 +74,7 @@ impl Network {
         let dir = TempDir::with_prefix("easyenclave-dev-").context("creating a folder")?;
         let token = format!("dev-{}", random_hex()?);
         let control = SimulatedServer::start(args.seed, sources(&args, &token)).await?;
-        let quotes = QuoteServer::start(
-            loopback(args.quote_port),
-            args.seed.platform(),
-            &args.seed.image(),
-            QuoteVersion::V4,
-        )
-        .await
-        .with_context(|| format!("quoting on port {} (see --quote-port)", args.quote_port))?;
+        let quotes = quoting(args.seed, args.quote_port).await?;
         let demo = match args.backend {
             Some(_) => None,
             None => Some(

@@ -9,12 +9,23 @@ use std::{io::Write, process::ExitCode};
 use anyhow::Context;
 use ee_protocol::settings::{SecretRule, Sources};
 use ee_server::{RunningServer, Server, ServerOptions, Settings};
+use ee_testbed::{QuoteServer, QuoteVersion};
 use tempfile::TempDir;
 
 use super::simulation::{Seed, World, default};
 
 /// Name of the allowlist asset where nothing else is set; the default of `EE_ALLOWLIST_ASSET`.
 pub const ALLOWLIST_ASSET: &str = "agent-attestation-allowlist.json";
+
+/// Arguments of `easyenclave dev server`.
+#[derive(Debug, clap::Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    seed: Seed,
+    /// Make simulated quotes on this port too, for agents in any language; 0 takes any free one
+    #[arg(long)]
+    quote_port: Option<u16>,
+}
 
 /// A control plane over a simulation, and what must outlive it.
 pub struct SimulatedServer {
@@ -78,11 +89,26 @@ impl SimulatedServer {
 }
 
 /// Runs the control plane until SIGTERM or Ctrl-C.
-pub async fn run(seed: Seed) -> anyhow::Result<ExitCode> {
-    let running = SimulatedServer::start(seed, Sources::from_process()).await?;
+pub async fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
+    let running = SimulatedServer::start(args.seed, Sources::from_process()).await?;
+    let quotes = match args.quote_port {
+        Some(port) => Some(quoting(args.seed, port).await?),
+        None => None,
+    };
     let (control, proxy) = running.urls();
-    let ready = serde_json::json!({ "control": control, "proxy": proxy });
+    let mut ready = serde_json::json!({ "control": control, "proxy": proxy });
+    if let Some(quotes) = &quotes {
+        ready["quote"] = format!("{}/quote", quotes.url()).into();
+    }
     writeln!(std::io::stdout(), "{ready}").context("printing the addresses")?;
     running.run_until_stopped().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves quotes of the demo image on loopback.
+pub async fn quoting(seed: Seed, port: u16) -> anyhow::Result<QuoteServer> {
+    let address = (std::net::Ipv4Addr::LOCALHOST, port).into();
+    QuoteServer::start(address, seed.platform(), &seed.image(), QuoteVersion::V4)
+        .await
+        .with_context(|| format!("quoting on port {port} (see --quote-port)"))
 }

@@ -1,6 +1,7 @@
 //! End-to-end tests: the programs as people run them, one module a topic.
 
 mod first_five_minutes;
+mod minimal_agent;
 mod network;
 mod quote_matrix;
 mod reverse_proxies;
