@@ -144,7 +144,7 @@ pub fn rewrite(head: &mut Parts, caller: &Caller) -> Result<String, Box<Problem>
     headers.remove(HOST);
     // The public face has answered 100 itself by the time the body is read.
     headers.remove(EXPECT);
-    headers.insert(X_REQUEST_ID, visible(&id));
+    headers.insert(X_REQUEST_ID, unique(&id));
     headers.entry(TRACEPARENT).or_insert_with(new_trace);
     name_client(headers, caller);
     let app = visible(caller.app.as_str());
@@ -225,11 +225,18 @@ fn new_trace() -> HeaderValue {
     let mut ids = [0_u8; 24];
     entropy::fill(&mut ids);
     let (trace, span) = ids.split_at(16);
-    visible(&format!(
+    unique(&format!(
         "00-{}-{}-00",
         hex::encode(trace),
         hex::encode(span)
     ))
+}
+
+/// A value that no other request has: HPACK's table of recent fields must not fill with them.
+fn unique(text: &str) -> HeaderValue {
+    let mut value = visible(text);
+    value.set_sensitive(true);
+    value
 }
 
 /// A value that was parsed from a header field or made here; empty if it could not be one.
