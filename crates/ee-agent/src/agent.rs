@@ -142,7 +142,11 @@ impl Agent {
             inner_tls: InnerTlsServer::new(&TunnelKey::generate()),
             quoting: Quoting::new(provider),
             probe,
-            backend: Backend::new(settings.app_name, settings.backend),
+            backend: Backend::new(
+                settings.app_name,
+                settings.backend,
+                settings.backend_protocol,
+            ),
         };
         let (state, _) = watch::channel(AgentState::Connecting { attempt: 1 });
         Ok(Self {

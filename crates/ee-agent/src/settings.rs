@@ -11,7 +11,10 @@ use ee_protocol::{
 };
 use http::Uri;
 
-use crate::{backend::BackendAddress, tsm};
+use crate::{
+    backend::{BackendAddress, BackendProtocol},
+    tsm,
+};
 
 /// Every variable the agent knows.
 pub const TABLE: &[Setting] = &[
@@ -42,7 +45,7 @@ pub const TABLE: &[Setting] = &[
     Setting::new(
         "EE_BACKEND_PROTOCOL",
         "auto",
-        "`auto` or `h1`; both speak HTTP/1.1",
+        "`auto` (HTTP/2 for gRPC, else HTTP/1.1), `h1` or `h2c`",
     ),
     Setting::new("EE_AGENT_ID", "", "id of this agent")
         .unset("a UUID, kept in `EE_DATA_DIR` if that is set"),
@@ -133,6 +136,8 @@ pub struct AgentSettings {
     pub network: Network,
     /// The app's address.
     pub backend: BackendAddress,
+    /// What the app speaks.
+    pub backend_protocol: BackendProtocol,
     /// The agent's id, if it is configured.
     pub agent_id: Option<AgentId>,
     /// The node's id, if it differs from the agent's.
@@ -242,7 +247,7 @@ fn read_rows(reader: &mut Reader) -> Option<AgentSettings> {
     let app_name = reader.read("EE_APP_NAME", name(AppName::parse));
     let network = reader.read("EE_NETWORK", name(Network::parse));
     let backend = reader.read("EE_BACKEND_URL", BackendAddress::parse);
-    reader.read("EE_BACKEND_PROTOCOL", parse_backend_protocol);
+    let backend_protocol = reader.read("EE_BACKEND_PROTOCOL", parse_backend_protocol);
     let agent_id = reader.read("EE_AGENT_ID", name(AgentId::parse));
     let node_id = reader.read("EE_NODE_ID", name(NodeId::parse));
     let node_token = reader.secret("EE_NODE_TOKEN");
@@ -263,6 +268,7 @@ fn read_rows(reader: &mut Reader) -> Option<AgentSettings> {
         app_name: app_name?,
         network: network?,
         backend: backend?,
+        backend_protocol: backend_protocol?,
         agent_id,
         node_id,
         node_token,
@@ -343,10 +349,12 @@ fn parse_url(text: &str, schemes: &[&str], wanted: &str) -> Result<Uri, String> 
     }
 }
 
-fn parse_backend_protocol(text: &str) -> Result<(), String> {
+fn parse_backend_protocol(text: &str) -> Result<BackendProtocol, String> {
     match text {
-        "auto" | "h1" => Ok(()),
-        _ => Err(format!("'{text}' is neither auto nor h1")),
+        "auto" => Ok(BackendProtocol::Auto),
+        "h1" => Ok(BackendProtocol::H1),
+        "h2c" => Ok(BackendProtocol::H2c),
+        _ => Err(format!("'{text}' is none of auto, h1, h2c")),
     }
 }
 

@@ -62,6 +62,47 @@ pub(super) fn of_stream<B: RequestBody>(
     Ok(Response::from_parts(parts, AnswerBody(source)))
 }
 
+/// The app's answer, cleaned, from a connection that `driver` keeps going.
+pub(super) fn of_incoming<B: RequestBody>(
+    response: Response<Incoming>,
+    driver: impl Send + Unpin + 'static,
+) -> Result<Response<AnswerBody<B>>, BoxError> {
+    let (parts, incoming) = response.into_parts();
+    let driven = Driven {
+        incoming,
+        _driver: driver,
+    };
+    of_stream(parts, driven)
+}
+
+/// A body, and what drives the connection it comes from.
+struct Driven<D> {
+    incoming: Incoming,
+    _driver: D,
+}
+
+impl<D: Unpin> Body for Driven<D> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.incoming)
+            .poll_frame(cx)
+            .map_err(BoxError::from)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
 fn clean(parts: &mut Parts) -> Result<(), BoxError> {
     if parts.status.as_u16() > 599 || parts.status.is_informational() {
         return Err(format!("the backend answered with status {}", parts.status).into());

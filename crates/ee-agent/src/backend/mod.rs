@@ -1,4 +1,5 @@
-//! The app behind the agent: requests of the tunnel go out as HTTP/1.1 to `EE_BACKEND_URL`.
+//! The app behind the agent: requests of the tunnel go out to `EE_BACKEND_URL`, gRPC as HTTP/2,
+//! everything else as HTTP/1.1.
 //!
 //! A keep-alive pool, streaming in both directions, no redirects followed, no decompression, the
 //! path byte for byte (TUNNEL 5). Answers say who speaks: `ee-origin: app` or `agent`. Dropping
@@ -6,6 +7,7 @@
 
 mod answer;
 mod connection;
+mod h2c;
 mod headers;
 mod pool;
 mod websocket;
@@ -17,9 +19,13 @@ use ee_protocol::names::AppName;
 use http::{Method, Request, Response, StatusCode, Uri, uri::PathAndQuery};
 use http_body::Body;
 
-pub use self::answer::{AnswerBody, BoxError};
+pub use self::{
+    answer::{AnswerBody, BoxError},
+    h2c::BackendProtocol,
+};
 use self::{
     connection::{Connection, Sent},
+    h2c::H2c,
     pool::Pool,
 };
 
@@ -41,6 +47,8 @@ impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + S
 pub struct Backend<B: RequestBody> {
     app: AppName,
     pool: Arc<Pool<B>>,
+    protocol: BackendProtocol,
+    h2c: H2c<B>,
 }
 
 /// Where the backend listens, parsed from `EE_BACKEND_URL`.
@@ -81,10 +89,12 @@ impl BackendAddress {
 
 impl<B: RequestBody> Backend<B> {
     /// A client without connections yet.
-    pub fn new(app: AppName, address: BackendAddress) -> Self {
+    pub fn new(app: AppName, address: BackendAddress, protocol: BackendProtocol) -> Self {
         Self {
             app,
             pool: Arc::new(Pool::new(address)),
+            protocol,
+            h2c: H2c::new(),
         }
     }
 
@@ -115,6 +125,9 @@ impl<B: RequestBody> Backend<B> {
     async fn forward(&self, request: Request<B>) -> Result<Response<AnswerBody<B>>, BoxError> {
         if request.method() == Method::CONNECT {
             return websocket::forward(self.pool.dial().await?, request).await;
+        }
+        if self.protocol.is_h2(request.headers()) {
+            return self.h2c.forward(&self.pool, request).await;
         }
         let mut request = to_origin_form(request);
         for _ in 0..STALE_TRIES {

@@ -21,7 +21,7 @@ use http::{
         UPGRADE,
     },
 };
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -36,7 +36,7 @@ use tokio::{
 
 use super::{
     RequestBody,
-    answer::{AnswerBody, BoxError, of_stream},
+    answer::{AnswerBody, BoxError, of_incoming, of_stream},
     connection::{AbortOnDrop, BUFFER_MAX_BYTES},
     to_origin_form,
 };
@@ -155,15 +155,8 @@ fn declined<B: RequestBody>(
     response: Response<Incoming>,
     driver: AbortOnDrop,
 ) -> Result<Response<AnswerBody<B>>, BoxError> {
-    let (parts, incoming) = response.into_parts();
-    let success = parts.status.is_success();
-    let mut response = of_stream(
-        parts,
-        Driven {
-            incoming,
-            _driver: driver,
-        },
-    )?;
+    let success = response.status().is_success();
+    let mut response = of_incoming(response, driver)?;
     if success {
         let headers = response.headers_mut();
         headers.insert(EE_UPGRADE, HeaderValue::from_static("declined"));
@@ -222,34 +215,6 @@ impl Body for FromBackend {
         let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
         let count = task::ready!(pin!(self.reader.read_buf(&mut buffer)).poll(cx))?;
         Poll::Ready((count > 0).then(|| Ok(Frame::data(buffer.freeze()))))
-    }
-}
-
-/// A plain answer, and what drives the connection it comes from.
-struct Driven {
-    incoming: Incoming,
-    _driver: AbortOnDrop,
-}
-
-impl Body for Driven {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.incoming)
-            .poll_frame(cx)
-            .map_err(BoxError::from)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }
 
