@@ -50,10 +50,16 @@ enum Half {
 
 /// Runs what was asked for until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    // As in the programs themselves: one thread for an agent, several for a control plane.
+    let runtime = match args.half {
+        Some(Half::Agent(_)) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
+        Some(Half::Server(_) | Half::Backend | Half::Kill { .. }) | None => {
+            ee_server::runtime::runtime()
+        }
+    }
+    .context("starting the runtime")?;
     match args.half {
         None => runtime.block_on(network::run(args.network)),
         Some(Half::Server(args)) => runtime.block_on(server::run(args)),

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod logging;
 pub mod proxy;
 mod reconcile;
+pub mod runtime;
 mod server;
 mod shutdown;
 pub mod state;

@@ -85,10 +85,7 @@ fn serve(sources: &Sources) -> ExitCode {
     for unknown in loaded.reader.unknown_variables() {
         tracing::warn!(event = "unknown_variable", name = %unknown.name, why = %unknown.message);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    match runtime {
+    match ee_server::runtime::runtime() {
         Ok(runtime) => runtime.block_on(run(loaded.settings)),
         Err(error) => failed(&format!("cannot start the runtime: {error}")),
     }
