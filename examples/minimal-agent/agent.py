@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 CONTROL = os.environ.get("EE_CONTROL_WS", "ws://127.0.0.1:8088/v1/tunnel")
 BACKEND = urlsplit(os.environ.get("EE_BACKEND_URL", "http://127.0.0.1:8080"))
-QUOTE_URL = os.environ.get("EE_QUOTE_URL", "http://127.0.0.1:8089/quote")
+QUOTE_URL = os.environ.get("QUOTE_URL", "http://127.0.0.1:8089/quote")
 REPO = os.environ.get("EE_REPO", "easyenclave/hello")
 TAG = os.environ.get("EE_RELEASE_TAG", "v0.1.0")
 APP = os.environ.get("EE_APP_NAME", "python")

@@ -10,7 +10,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::tunnel::{JSON_DEPTH_MAX, deeper_than};
+use crate::depth::{deeper_than, has_more_parts_than};
+use crate::tunnel::{JSON_DEPTH_MAX, JSON_PARTS_MAX};
 
 const REQUEST: &str = "proxy_request";
 const RESPONSE: &str = "proxy_response";
@@ -130,6 +131,9 @@ impl ProxyResponse {
 
     /// Reads a text whose [`Envelope`] was recognised.
     pub fn parse(text: &str) -> Result<Self, ResponseError> {
+        if has_more_parts_than(text, JSON_PARTS_MAX) {
+            return Err(ResponseError("size"));
+        }
         let Ok(Value::Object(mut members)) = serde_json::from_str(text) else {
             return Err(ResponseError("type"));
         };
@@ -274,6 +278,15 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    /// A parsed value takes up to a hundred times its text.
+    #[test]
+    fn an_answer_of_a_million_values_is_not_parsed() {
+        let flood = "0,".repeat(1_000_000);
+        let text = format!(r#"{{"type":"proxy_response","request_id":"x","a":[{flood}0]}}"#);
+        assert!(Envelope::of_response(&text).is_some(), "its request fails");
+        assert_eq!(ProxyResponse::parse(&text), Err(ResponseError("size")));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::depth::{deeper_than, has_more_parts_than};
 use crate::refusal::Refusal;
 
 /// Depth of nesting a control message may have (ATTESTATION 11).
@@ -373,44 +374,6 @@ fn first_wrong_field(message: &str, value: &serde_json::Value) -> &'static str {
         .iter()
         .find(wrong)
         .map_or("message", |(name, _)| name)
-}
-
-/// Whether the text nests arrays and objects deeper than `max`; brackets in strings do not count.
-pub(crate) fn deeper_than(text: &str, max: usize) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > max {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
-/// Whether the text holds more arrays, objects and commas than `max`, strings not counted.
-fn has_more_parts_than(text: &str, max: usize) -> bool {
-    let (mut parts, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' | b',' => parts += 1,
-            _ => {}
-        }
-    }
-    parts > max
 }
 
 #[cfg(test)]

@@ -14,10 +14,14 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, EX
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
+use crate::limits::HEADER_LIST;
+
 /// Longest request body: 2.9 MiB make 3.87 MiB of base64, and agents take texts of 4 MiB.
 pub const REQUEST_BODY_MAX: usize = 29 * 1024 * 1024 / 10;
 /// Longest text that agents take; a longer one would end the tunnel at their side.
 pub const REQUEST_TEXT_MAX: usize = 4 * 1024 * 1024;
+/// What a field counts beside its name and value.
+const FIELD_OVERHEAD: usize = 32;
 /// Longest answer, as text, that is passed on.
 pub const ANSWER_TEXT_MAX: usize = 8 * 1024 * 1024;
 
@@ -38,6 +42,9 @@ pub enum AnswerError {
     /// A status outside 200 to 599.
     #[error("status {0}")]
     Status(u16),
+    /// More header fields than HTTP/2 would have carried.
+    #[error("more than 64 KiB of header fields")]
+    Fields,
     /// A header field that HTTP does not allow.
     #[error("a header field that HTTP does not allow")]
     Field,
@@ -134,7 +141,13 @@ fn answer_fields(
     keeps_length: bool,
 ) -> Result<HeaderMap, AnswerError> {
     let mut headers = HeaderMap::new();
+    let mut size = 0;
     for (name, value) in said {
+        // Counted as HTTP/2 counts (RFC 9113 6.5.2), with the same limit.
+        size += name.len() + value.len() + FIELD_OVERHEAD;
+        if size > HEADER_LIST as usize {
+            return Err(AnswerError::Fields);
+        }
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| AnswerError::Field)?;
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| AnswerError::Field)?;
         headers.append(name, value);
@@ -332,6 +345,19 @@ mod tests {
         }
         let answer = answered(r#""status":200,"headers":{"a":5}"#);
         assert!(matches!(answer, Err(AnswerError::Malformed(_))));
+    }
+
+    #[test]
+    fn an_answer_of_many_fields_is_refused() {
+        let fields = |count: usize| {
+            let fields: Vec<_> = (0..count).map(|n| format!(r#""f{n:05}":"v""#)).collect();
+            answered(&format!(
+                r#""status":200,"headers":{{{}}}"#,
+                fields.join(",")
+            ))
+        };
+        assert!(fields(1_600).is_ok());
+        assert_eq!(fields(30_000).expect_err("refused"), AnswerError::Fields);
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn start_python(
     command
         .arg(agent)
         .env("EE_CONTROL_WS", format!("{tunnel}/v1/tunnel"))
-        .env("EE_QUOTE_URL", quotes)
+        .env("QUOTE_URL", quotes)
         .env("EE_BACKEND_URL", backend)
         .env("EE_APP_NAME", "hello")
         .env("EE_AGENT_ID", "python-1")

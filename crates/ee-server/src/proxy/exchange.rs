@@ -81,7 +81,10 @@ impl Failure {
             Self::TooLarge(_) => ProblemCode::BodyTooLarge,
             Self::Answer(AnswerError::TooLarge) => ProblemCode::ResponseTooLarge,
             Self::Answer(
-                AnswerError::Malformed(_) | AnswerError::Status(_) | AnswerError::Field,
+                AnswerError::Malformed(_)
+                | AnswerError::Status(_)
+                | AnswerError::Field
+                | AnswerError::Fields,
             ) => ProblemCode::BadAgentResponse,
             Self::RequestBody(_) => ProblemCode::InvalidRequest,
             Self::Upgrade => ProblemCode::UpgradeUnsupported,
