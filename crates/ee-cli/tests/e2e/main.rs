@@ -1,9 +1,12 @@
 //! End-to-end tests: the programs as people run them, one module a topic.
 
 mod first_five_minutes;
+mod grpc;
+mod http;
 mod minimal_agent;
 mod network;
 mod quote_matrix;
 mod reverse_proxies;
+mod rig;
 mod support;
 mod websocket;

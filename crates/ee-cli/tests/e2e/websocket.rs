@@ -1,8 +1,12 @@
 //! WebSockets of apps through the whole chain, with a client of another library.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests wait for real processes"
+)]
+
 use std::{
     io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -19,87 +23,26 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::support::{ControlPlane, PATIENCE, Running, curl, start_agent, start_backend};
+use crate::{
+    rig::{Network, field, network, network_of, raw_backend, read_head},
+    support::{PATIENCE, curl},
+};
 
-/// A control plane, one agent and what it serves; all ends with this.
-struct Network {
-    control: ControlPlane,
-    processes: Vec<Running>,
-    _dir: tempfile::TempDir,
-}
-
-fn network() -> Network {
-    let (process, backend) = start_backend();
-    let mut network = network_of(&backend);
-    network.processes.push(process);
-    network
-}
-
-fn network_of(backend: &str) -> Network {
-    let dir = tempfile::tempdir().expect("a folder");
-    let control = ControlPlane::start(dir.path(), &[]);
-    let agent = start_agent(&control, "one", backend, &[]);
-    control.wait_until_eligible("hello", 1);
-    Network {
-        control,
-        processes: vec![agent],
-        _dir: dir,
-    }
-}
-
-impl Network {
-    fn dial(&self) -> TcpStream {
-        let address = self.control.proxy.trim_start_matches("http://");
-        let socket = TcpStream::connect(address).expect("the proxy listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        socket.set_nodelay(true).expect("a socket");
-        socket
-    }
-
-    async fn websocket(&self, path: &str) -> (WebSocketStream<tokio::net::TcpStream>, Response) {
-        let mut request = format!("ws://hello.localhost{path}")
-            .into_client_request()
-            .expect("a URL");
-        let protocol = "chat".parse().expect("a value");
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", protocol);
-        let socket = self.dial();
-        socket.set_nonblocking(true).expect("a socket");
-        let socket = tokio::net::TcpStream::from_std(socket).expect("a runtime");
-        client_async(request, socket).await.expect("101")
-    }
-}
-
-/// Serves each connection with `handler`, which gets it after the head of its request.
-fn raw_backend(handler: impl Fn(TcpStream, String) + Send + Sync + Clone + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    thread::spawn(move || {
-        for socket in listener.incoming().map_while(Result::ok) {
-            let handler = handler.clone();
-            thread::spawn(move || {
-                // Probes of the backend connect and say nothing.
-                if let Some(head) = read_head(&socket) {
-                    handler(socket, head);
-                }
-            });
-        }
-    });
-    url
-}
-
-/// Up to the empty line, byte by byte: what follows stays in the socket.
-fn read_head(mut socket: &TcpStream) -> Option<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        if socket.read(&mut byte).ok()? == 0 {
-            return None;
-        }
-        head.push(byte[0]);
-    }
-    Some(String::from_utf8_lossy(&head).into_owned())
+async fn websocket(
+    network: &Network,
+    path: &str,
+) -> (WebSocketStream<tokio::net::TcpStream>, Response) {
+    let mut request = format!("ws://hello.localhost{path}")
+        .into_client_request()
+        .expect("a URL");
+    let protocol = "chat".parse().expect("a value");
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", protocol);
+    let socket = network.dial();
+    socket.set_nonblocking(true).expect("a socket");
+    let socket = tokio::net::TcpStream::from_std(socket).expect("a runtime");
+    client_async(request, socket).await.expect("101")
 }
 
 /// The 101 to the handshake in `head`, by openssl-free arithmetic: the library's own.
@@ -112,13 +55,6 @@ fn switching_protocols(head: &str, fields: &str) -> String {
     )
 }
 
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(n, _)| n.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.trim())
-}
-
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: hello.localhost\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -127,7 +63,7 @@ const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: hello.localhost\r\nConnection
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_of_the_app_echoes() {
     let network = network();
-    let (mut socket, response) = network.websocket("/ws").await;
+    let (mut socket, response) = websocket(&network, "/ws").await;
     assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
     assert_eq!(response.headers()["x-ee-node"], "one");
     let big = vec![7_u8; 1_000_000];

@@ -31,7 +31,6 @@ use crate::{
     state::AppState,
 };
 
-
 /// Accepts connections until the drain begins, one task each.
 pub async fn run_listener(state: AppState, listener: Listener) {
     let stopping = state.tasks.stopping().clone();

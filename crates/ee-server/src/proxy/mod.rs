@@ -7,6 +7,7 @@
 mod app;
 mod body;
 mod exchange;
+mod face;
 mod fields;
 mod forward;
 mod lent;

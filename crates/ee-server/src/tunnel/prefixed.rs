@@ -8,13 +8,13 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Gives `prefix` first, then the connection.
-pub(super) struct Prefixed<S> {
+pub struct Prefixed<S> {
     prefix: Bytes,
     io: S,
 }
 
 impl<S> Prefixed<S> {
-    pub(super) fn new(prefix: Bytes, io: S) -> Self {
+    pub fn new(prefix: Bytes, io: S) -> Self {
         Self { prefix, io }
     }
 }

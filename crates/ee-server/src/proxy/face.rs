@@ -1,0 +1,212 @@
+//! The public face of one connection: HTTP/1.1, or HTTP/2 by ALPN or by its preface.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::Service,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::AsyncReadExt,
+    time::{sleep, timeout},
+};
+
+use super::{body::ProxyBody, patience::Patient};
+use crate::{listener::Conn, tasks::Tasks, tunnel::prefixed::Prefixed};
+
+/// Time for a request's head, and for a connection's first bytes (TUNNEL 10).
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Public header block and count (TUNNEL 10).
+const HEAD_MAX_BYTES: u32 = 64 * 1024;
+/// Header fields of one request (TUNNEL 10).
+pub const HEADERS_MAX: usize = 128;
+/// Streams of one HTTP/2 connection (TUNNEL 10).
+const H2_STREAMS_MAX: u32 = 128;
+/// Unread bytes of one upload; what an HTTP/2 client can make us hold is this times its streams.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// Sixteen slow uploads leave room for the next one.
+const H2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of one answer that wait for the client.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+/// Streams that the client reset before they were accepted (CVE-2023-44487).
+const H2_PENDING_RESETS: usize = 20;
+/// Streams that we reset because the client broke the protocol (CVE-2025-8671).
+const H2_LOCAL_RESETS: usize = 1024;
+/// An HTTP/2 connection without streams is kept for this many looks, five minutes (TUNNEL 10).
+const H2_IDLE_LOOKS: u32 = 10;
+/// How often idleness is looked at; a timer for each request would cost more.
+const H2_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// What an HTTP/2 client says first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Most first requests fit, so that looking at the preface costs no further read.
+const FIRST_READ_BYTES: usize = 4 * 1024;
+
+type Socket = TokioIo<Patient<Prefixed<Conn>>>;
+
+/// Serves a connection until it ends; once the server stops it takes no new request.
+pub async fn serve<S>(conn: Conn, service: S, tasks: &Tasks) -> Result<(), String>
+where
+    S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let agreed_h2 = conn.alpn() == Some(b"h2");
+    let looked = async {
+        match timeout(HEAD_WITHIN, look(conn, agreed_h2)).await {
+            Ok(looked) => looked.map_err(|error| error.to_string()),
+            Err(_) => Err("no first byte in time".to_owned()),
+        }
+    };
+    let (conn, h2) = tokio::select! {
+        looked = looked => looked?,
+        () = tasks.stopping().cancelled() => return Ok(()),
+    };
+    let io = TokioIo::new(Patient::new(conn));
+    let served = if h2 {
+        serve_h2(io, service, tasks).await
+    } else {
+        serve_h1(io, service, tasks).await
+    };
+    served.map_err(|error| error.to_string())
+}
+
+/// Whether the client speaks HTTP/2, and its connection with nothing lost. Where TLS has agreed
+/// on a protocol there is nothing to look at.
+async fn look(mut conn: Conn, agreed_h2: bool) -> io::Result<(Prefixed<Conn>, bool)> {
+    if agreed_h2 || conn.is_tls() {
+        return Ok((Prefixed::new(Bytes::new(), conn), agreed_h2));
+    }
+    let mut first = BytesMut::with_capacity(FIRST_READ_BYTES);
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        if conn.read_buf(&mut first).await? == 0 {
+            break;
+        }
+    }
+    let h2 = first.starts_with(PREFACE);
+    Ok((Prefixed::new(first.freeze(), conn), h2))
+}
+
+async fn serve_h1<S>(io: Socket, service: S, tasks: &Tasks) -> hyper::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_MAX_BYTES as usize)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return served,
+        () = tasks.stopping().cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+async fn serve_h2<S>(io: Socket, service: S, tasks: &Tasks) -> hyper::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let streams = Arc::new(Streams::default());
+    let executor = Executor {
+        tasks: tasks.clone(),
+        streams: Arc::clone(&streams),
+    };
+    let connection = http2::Builder::new(executor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(HEAD_MAX_BYTES)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+        .max_local_error_reset_streams(H2_LOCAL_RESETS)
+        .enable_connect_protocol()
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => return served,
+        () = streams.idle() => connection.as_mut().graceful_shutdown(),
+        () = tasks.stopping().cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+/// Streams of one HTTP/2 connection, as far as its idleness goes.
+#[derive(Default)]
+struct Streams {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Streams {
+    /// Resolves when there has been no stream for five minutes.
+    async fn idle(&self) {
+        let mut quiet = 0;
+        let mut seen = 0;
+        while quiet < H2_IDLE_LOOKS {
+            sleep(H2_LOOK_EVERY).await;
+            let begun = self.begun.load(Ordering::Relaxed);
+            let idle = begun == seen && begun == self.ended.load(Ordering::Relaxed);
+            quiet = if idle { quiet + 1 } else { 0 };
+            seen = begun;
+        }
+    }
+}
+
+/// HTTP/2 streams run as sessions of the server, so that nothing else spawns.
+#[derive(Clone)]
+struct Executor {
+    tasks: Tasks,
+    streams: Arc<Streams>,
+}
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let streams = Arc::clone(&self.streams);
+        streams.begun.fetch_add(1, Ordering::Relaxed);
+        self.tasks.spawn_session("proxy_stream", async move {
+            stream.await;
+            streams.ended.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_connection_without_streams_is_idle() {
+        let streams = Streams::default();
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        assert!(timeout(minutes(6), streams.idle()).await.is_ok());
+        streams.begun.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            timeout(minutes(60), streams.idle()).await.is_err(),
+            "an open stream"
+        );
+        streams.ended.fetch_add(1, Ordering::Relaxed);
+        assert!(timeout(minutes(4), streams.idle()).await.is_err());
+        assert!(timeout(minutes(6), streams.idle()).await.is_ok());
+    }
+}
