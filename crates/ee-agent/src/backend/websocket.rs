@@ -252,10 +252,8 @@ mod tests {
             (&Method::GET, "/ws?x=1".into())
         );
         let headers = request.headers();
-        assert_eq!(
-            (&headers["connection"], &headers["upgrade"]),
-            (&"Upgrade".into(), &"websocket".into())
-        );
+        assert_eq!(headers["connection"], "Upgrade");
+        assert_eq!(headers["upgrade"], "websocket");
         assert_eq!(headers["sec-websocket-protocol"], "chat");
         assert_eq!(headers["host"], "hello.localhost");
         assert!(!headers.contains_key("ee-app"));

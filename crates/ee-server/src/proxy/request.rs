@@ -91,7 +91,7 @@ pub fn check(head: &Parts) -> Result<(), Box<Problem>> {
     if asks_for_websocket(&head.headers) {
         return Err(refuse(
             ProblemCode::UpgradeUnsupported,
-            "this version does not carry WebSocket to apps",
+            "POST /v1/proxy carries no WebSocket; the proxy listener does",
         ));
     }
     Ok(())
