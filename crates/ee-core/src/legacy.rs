@@ -15,13 +15,13 @@ use ee_protocol::time::Timestamp;
 
 /// Requests that may wait for an agent: at 15 s each no more than a few are ever served in time,
 /// and their bodies, up to 4 MiB of text, are held in memory.
-pub const WAITING_MAX: usize = 64;
+pub const WAITING_MAX: u32 = 64;
 /// Time in the queue.
 pub const WAIT_MAX: Duration = Duration::from_secs(15);
 /// Time from sending to the answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Requests that an agent may be given: one at work and the queue.
-pub const CREDITS: u32 = WAITING_MAX as u32 + 1;
+pub const CREDITS: u32 = WAITING_MAX + 1;
 
 /// `request_id`: a number of the session, on the wire 24 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +62,7 @@ impl<T> LegacyQueue<T> {
     /// # Errors
     /// Gives it back when the queue is full.
     pub fn push(&mut self, now: Timestamp, id: RequestId, item: T) -> Result<(), T> {
-        if self.waiting.len() >= WAITING_MAX {
+        if self.waiting.len() >= WAITING_MAX as usize {
             return Err(item);
         }
         let until = now.after(WAIT_MAX);
@@ -182,9 +182,9 @@ mod tests {
         Wait(u64),
         Push,
         Send,
-        Answer(u64),
+        Answer(usize),
         Expire,
-        GiveUp(u64),
+        GiveUp(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -192,9 +192,9 @@ mod tests {
             2 => (0_u64..9).prop_map(Step::Wait),
             5 => Just(Step::Push),
             3 => Just(Step::Send),
-            3 => (0_u64..200).prop_map(Step::Answer),
+            3 => (0_usize..200).prop_map(Step::Answer),
             2 => Just(Step::Expire),
-            1 => (0_u64..200).prop_map(Step::GiveUp),
+            1 => (0_usize..200).prop_map(Step::GiveUp),
         ]
     }
 
@@ -248,7 +248,7 @@ mod tests {
                     Step::Wait(seconds) => now += seconds,
                     Step::Push => {
                         let number = model.0.len();
-                        let full = model.waiting() >= WAITING_MAX;
+                        let full = model.waiting() >= WAITING_MAX as usize;
                         let pushed = queue.push(at(now), RequestId(number as u64), number);
                         prop_assert_eq!(pushed.is_err(), full);
                         model.0.push(if full { Fate::Gone } else { Fate::Waiting(now + 15) });
@@ -258,7 +258,6 @@ mod tests {
                         prop_assert_eq!(sent, model.send(now));
                     }
                     Step::Answer(number) => {
-                        let number = number as usize;
                         let answered = queue.answered(&RequestId(number as u64).to_string());
                         let with_agent = matches!(model.0.get(number), Some(Fate::Sent(_)));
                         prop_assert_eq!(answered, with_agent.then_some(number));
@@ -268,7 +267,6 @@ mod tests {
                     }
                     Step::Expire => prop_assert_eq!(queue.expired(at(now)), model.expire(now)),
                     Step::GiveUp(number) => {
-                        let number = number as usize;
                         queue.retain(|item| *item != number);
                         if let Some(fate @ Fate::Waiting(_)) = model.0.get_mut(number) {
                             *fate = Fate::Gone;

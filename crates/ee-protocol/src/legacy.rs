@@ -138,9 +138,8 @@ impl ProxyResponse {
             return Err(ResponseError("type"));
         };
         let mut take = |name: &str| members.remove(name).unwrap_or(Value::Null);
-        let request_id = match take("request_id") {
-            Value::String(id) => id,
-            _ => return Err(ResponseError("request_id")),
+        let Value::String(request_id) = take("request_id") else {
+            return Err(ResponseError("request_id"));
         };
         let headers = headers(take("headers"))?;
         let body = body(&take("body_b64"))?;
@@ -161,32 +160,36 @@ impl ProxyResponse {
 const STATUS_MISSING: u16 = 502;
 
 fn number(status: &Value) -> Option<u16> {
-    match status {
-        Value::Number(number) => number.as_u64()?.try_into().ok(),
-        Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
-        _ => None,
+    if let Some(text) = status.as_str() {
+        // `parse` would take a sign as well.
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        return text.parse().ok().filter(|_| digits);
     }
+    status.as_u64()?.try_into().ok()
 }
 
 fn headers(value: Value) -> Result<BTreeMap<String, String>, ResponseError> {
-    let members = match value {
-        Value::Null => return Ok(BTreeMap::new()),
-        Value::Object(members) => members,
-        _ => return Err(ResponseError("headers")),
+    if value.is_null() {
+        return Ok(BTreeMap::new());
+    }
+    let Value::Object(members) = value else {
+        return Err(ResponseError("headers"));
     };
-    let text = |(name, value)| match value {
-        Value::String(text) => Ok((name, text)),
-        _ => Err(ResponseError("headers")),
+    let text = |(name, value)| {
+        let Value::String(text) = value else {
+            return Err(ResponseError("headers"));
+        };
+        Ok((name, text))
     };
     members.into_iter().map(text).collect()
 }
 
 fn body(value: &Value) -> Result<Vec<u8>, ResponseError> {
-    match value {
-        Value::Null => Ok(Vec::new()),
-        Value::String(text) => STANDARD.decode(text).map_err(|_| ResponseError("body_b64")),
-        _ => Err(ResponseError("body_b64")),
+    if value.is_null() {
+        return Ok(Vec::new());
     }
+    let text = value.as_str().ok_or(ResponseError("body_b64"))?;
+    STANDARD.decode(text).map_err(|_| ResponseError("body_b64"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! Agents that offer no HTTP/2, behind a whole control plane: requests and answers in text.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "clients and agents of these tests are tasks of their own"
+)]
+
 #[expect(dead_code, reason = "shared with the attacks, which need more of it")]
 #[path = "attacks/peer.rs"]
 mod peer;
