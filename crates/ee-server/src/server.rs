@@ -115,7 +115,10 @@ impl Server {
         let state = assemble(settings, options, store, auth, &tasks).await?;
         let router = http::router(&state);
         let trusted = state.settings.trusted_proxies.clone();
-        tasks.spawn("api_listener", http::serve(api, router, trusted, tasks.clone()));
+        tasks.spawn(
+            "api_listener",
+            http::serve(api, router, trusted, tasks.clone()),
+        );
         tasks.spawn("proxy_listener", proxy::run_listener(state.clone(), proxy));
         tracing::info!(event = "serving", api = %api_addr, proxy = %proxy_addr);
         Ok(RunningServer {

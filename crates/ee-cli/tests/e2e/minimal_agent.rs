@@ -57,7 +57,9 @@ fn hundred_lines_of_python_serve_on_the_sandbox() {
     let Some(mut agent) = start_python(&control, &quotes, &backend, "sandbox-1") else {
         return;
     };
-    agent.wait_for("status", |line| (line.trim_end() == "ok attested").then_some(()));
+    agent.wait_for("status", |line| {
+        (line.trim_end() == "ok attested").then_some(())
+    });
     control.wait_until_eligible("hello", 1);
 
     let answer = curl(&[&control.app_url("hello", "/")]);

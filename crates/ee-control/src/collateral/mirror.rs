@@ -13,7 +13,8 @@ use super::{
 };
 use crate::ports::FetchedItem;
 
-/// Bytes of text an agent's bundle may hold (ATTESTATION 11); a real one has 25 KiB. More is ignored.
+/// Bytes of text an agent's bundle may hold (ATTESTATION 11); a real one has 25 KiB. More is
+/// ignored.
 const MIRROR_BYTES_MAX: usize = 128 * 1024;
 
 /// Tries to take one item from what the agent sent; what does not hold is ignored.
