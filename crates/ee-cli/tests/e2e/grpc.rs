@@ -235,7 +235,9 @@ async fn websocket_by_http2_echoes() {
         socket.send(message.clone()).await.expect("open");
         assert!(socket.next().await.expect("open").expect("a message") == message);
     }
-    socket.close(None).await.expect("open");
+    // The app may have answered and ended the stream before our last write is through; HTTP/2 then
+    // says NO_ERROR (RFC 9113 8.1), which this client reports as a failed write.
+    let _ = socket.close(None).await;
     // A success that is no agreement cannot be told as one.
     let declined = client.send_request(connect("/")).await.expect("an answer");
     assert_eq!(declined.status(), 502);

@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn the_committed_description_is_current() {
-        let committed = include_str!("../../openapi.json");
+        let committed = include_str!("../../../../openapi.json");
         let current = format!("{:#}\n", document());
-        let drifted = "run: easyenclave-server openapi > crates/ee-server/openapi.json";
+        let drifted = "run: cargo xtask generate";
         assert!(committed == current, "{drifted}");
     }
 
