@@ -2,9 +2,10 @@
 //! allocate, and texts come from strangers.
 
 /// Whether the text nests arrays and objects deeper than `max`; brackets in strings do not count.
-pub(crate) fn deeper_than(text: &str, max: usize) -> bool {
+/// Bytes that are no JSON get some answer: the parser refuses them afterwards.
+pub fn deeper_than(text: &[u8], max: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
+    for &byte in text {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
@@ -45,7 +46,7 @@ mod tests {
 
     #[test]
     fn brackets_in_strings_do_not_nest() {
-        assert!(deeper_than("[[[]]]", 2) && !deeper_than("[[[]]]", 3));
-        assert!(!deeper_than(r#"["[[[[", "\"[[["]"#, 1));
+        assert!(deeper_than(b"[[[]]]", 2) && !deeper_than(b"[[[]]]", 3));
+        assert!(!deeper_than(br#"["[[[[", "\"[[["]"#, 1));
     }
 }

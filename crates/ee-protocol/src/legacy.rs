@@ -88,7 +88,7 @@ impl Envelope {
             #[serde(default, borrow)]
             request_id: Option<Cow<'a, str>>,
         }
-        if deeper_than(text, JSON_DEPTH_MAX) {
+        if deeper_than(text.as_bytes(), JSON_DEPTH_MAX) {
             return None;
         }
         let probe: Probe<'_> = serde_json::from_str(text).ok()?;

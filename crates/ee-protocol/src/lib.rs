@@ -5,7 +5,7 @@
 //! and every wire format has a golden test beside it.
 
 pub mod control_mac;
-mod depth;
+pub mod depth;
 pub mod http;
 pub mod legacy;
 pub mod names;

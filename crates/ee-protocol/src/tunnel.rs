@@ -310,7 +310,7 @@ impl ControlMessage {
 
 fn parse<'a, M: Deserialize<'a>>(text: &'a str, types: &[&'static str]) -> Result<M, MessageError> {
     if !text.trim_start().starts_with('{')
-        || deeper_than(text, JSON_DEPTH_MAX)
+        || deeper_than(text.as_bytes(), JSON_DEPTH_MAX)
         || has_more_parts_than(text, JSON_PARTS_MAX)
     {
         return Err(MessageError::InvalidJson);

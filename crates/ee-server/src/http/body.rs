@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use ee_protocol::problem::{Problem, ProblemCode};
+use ee_protocol::{
+    depth::deeper_than,
+    problem::{Problem, ProblemCode},
+};
 use http_body_util::BodyExt;
 
 /// JSON of every route but the proxy (EXPERIENCE 5).
@@ -48,7 +51,7 @@ async fn patiently(
 
 /// Parses JSON of any shape, at most [`JSON_MAX_DEPTH`] levels deep.
 pub fn json(bytes: &[u8]) -> Result<serde_json::Value, Box<Problem>> {
-    if depth(bytes) > JSON_MAX_DEPTH {
+    if deeper_than(bytes, JSON_MAX_DEPTH) {
         let detail = format!("nested more than {JSON_MAX_DEPTH} levels deep");
         return Err(refused(ProblemCode::InvalidJson, &detail));
     }
@@ -58,27 +61,6 @@ pub fn json(bytes: &[u8]) -> Result<serde_json::Value, Box<Problem>> {
 
 fn refused(code: ProblemCode, detail: &str) -> Box<Problem> {
     Box::new(Problem::new(code).detail(detail))
-}
-
-/// Deepest nesting of arrays and objects, brackets inside text not counted. Text that is not JSON
-/// gets some number; the parser refuses it afterwards.
-fn depth(bytes: &[u8]) -> usize {
-    let (mut open, mut deepest) = (0_usize, 0_usize);
-    let (mut in_text, mut escaped) = (false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                open += 1;
-                deepest = deepest.max(open);
-            }
-            b']' | b'}' if !in_text => open = open.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 #[cfg(test)]
