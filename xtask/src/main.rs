@@ -12,6 +12,13 @@
 mod dependencies;
 mod deploy;
 mod dist;
+// One file in two crates: xtask depends on nothing of ours, so that it builds in seconds.
+#[path = "../../crates/ee-testbed/src/postgres.rs"]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "only tests that break a cluster need all of it")
+)]
+mod postgres;
 mod steps;
 mod tidy;
 mod tree;
@@ -19,9 +26,10 @@ mod tree;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::postgres::{PostgresCluster, TEST_URL};
 use crate::steps::{Step, TestOptions};
 use crate::tree::Tree;
 
@@ -47,6 +55,8 @@ enum Task {
     Tidy,
     /// Write the generated documents: docs/config.md, openapi.json.
     Generate,
+    /// Run a throw-away PostgreSQL for single tests until standard input ends.
+    Postgres,
     /// Build the release binaries and check that the production ones hold no simulator.
     Dist,
 }
@@ -77,6 +87,12 @@ fn run(task: Task) -> Result<bool> {
             Ok(findings.is_empty())
         }
         Task::Generate => steps::generate(root).map(|()| true),
+        Task::Postgres => {
+            let cluster = PostgresCluster::start().context("the throw-away PostgreSQL")?;
+            println!("export {TEST_URL}={}", cluster.url());
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+            Ok(true)
+        }
         Task::Dist => dist::dist(root).map(|()| true),
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::postgres::{INSTALL, PostgresCluster, TEST_URL};
 use crate::tidy;
 use crate::tree::Tree;
 use crate::{dependencies, deploy, dist};
@@ -109,30 +110,26 @@ fn tidy_step(root: &Path) -> Result<Outcome> {
     })
 }
 
-/// nextest where it is installed, for its time-outs; the built-in runner elsewhere.
+/// nextest where it is installed, for its time-outs; the built-in runner elsewhere. A throw-away
+/// PostgreSQL runs meanwhile; without it the tests that need one do nothing.
 fn tests(root: &Path) -> Result<Outcome> {
-    if works(Command::new("cargo").args(["nextest", "--version"])) {
-        cargo(
-            root,
-            &[
-                "nextest",
-                "run",
-                "--workspace",
-                "--locked",
-                "--no-fail-fast",
-            ],
-        )
+    let nextest = works(Command::new("cargo").args(["nextest", "--version"]));
+    let runner: &[&str] = if nextest {
+        &["nextest", "run"]
     } else {
-        let targets = ["--lib", "--bins", "--tests"];
-        cargo(
-            root,
-            &[
-                &["test", "--workspace", "--locked", "--no-fail-fast"],
-                &targets[..],
-            ]
-            .concat(),
-        )
+        &["test", "--lib", "--bins", "--tests"]
+    };
+    let everything = ["--workspace", "--locked", "--no-fail-fast"];
+    let arguments = [runner, &everything[..]].concat();
+    if PostgresCluster::programs().is_none() {
+        return Ok(match cargo(root, &arguments)? {
+            Outcome::Passed => Outcome::Skipped(format!("PostgreSQL is missing: {INSTALL}")),
+            failed @ (Outcome::Skipped(_) | Outcome::Failed(_)) => failed,
+        });
     }
+    let cluster = PostgresCluster::start().context("the throw-away PostgreSQL")?;
+    let url = cluster.url();
+    cargo_with(root, &arguments, &[(TEST_URL, &url)])
 }
 
 /// Examples in doc comments. Compiling the harness costs a minute, so only where there are some.
@@ -222,9 +219,19 @@ fn beside_us(name: &str) -> Option<PathBuf> {
 
 /// Runs cargo with its output shown.
 pub fn cargo(root: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Outcome> {
+    cargo_with(root, arguments, &[])
+}
+
+/// Runs cargo with its output shown and more in its environment.
+pub fn cargo_with(
+    root: &Path,
+    arguments: &[impl AsRef<OsStr>],
+    environment: &[(&str, &str)],
+) -> Result<Outcome> {
     let mut command = Command::new("cargo");
     command
         .args(arguments)
+        .envs(environment.iter().copied())
         .current_dir(root)
         .stdin(Stdio::null());
     let status = command.status().context("cargo")?;
