@@ -63,6 +63,52 @@ problems! {
         "call http://<app>.<domain>/; the first label of the host is the app's name";
     UpgradeRequired = 400 "upgrade_required", "This route speaks WebSocket",
         "connect with an agent, or with a WebSocket client, protocol version 13";
+    UnknownField = 400 "unknown_field", "The body has a member that this route does not know",
+        "remove the members that errors[] names; /openapi.json shows the known ones";
+    IdempotencyKeyRequired = 400 "idempotency_key_required",
+        "A request that moves money must be safe to repeat",
+        "send an Idempotency-Key header, or a client-made id in the body";
+    MissingAccountId = 400 "missing_account_id", "The account is missing",
+        "add account_id";
+    MissingAccount = 400 "missing_account", "An account is missing",
+        "add from_account and to_account";
+    MissingAmount = 400 "missing_amount", "The amount is missing or zero",
+        "add amount_usd, more than zero";
+    InvalidAmount = 400 "invalid_amount", "That is no amount of money",
+        "send dollars as a number or \"12.345678\": above zero, at most 6 decimals";
+    InvalidVcpuHours = 400 "invalid_vcpu_hours", "That is no amount of compute",
+        "send vCPU-hours as a plain number above zero, at most 40 characters";
+    InvalidPeriod = 400 "invalid_period", "That is no period",
+        "send period_start < period_end in RFC 3339, whole milliseconds, at most 31 days";
+    PeriodMismatch = 400 "period_mismatch", "Path and body name different periods",
+        "send one period, or an opaque word in the path";
+    MissingNodeId = 400 "missing_node_id", "The node is missing",
+        "add node_id";
+    InvalidPrice = 400 "invalid_price", "That is no price",
+        "send dollars for a vCPU-hour: zero or more, at most 6 decimals";
+    InvalidStakeTier = 400 "invalid_stake_tier", "There is no such tier of stake",
+        "use premium, standard or economy";
+    InvalidAction = 400 "invalid_action", "There is no such decision",
+        "use authorize, deny or overturn";
+    SameAccount = 400 "same_account", "Both sides of the transfer are the same account",
+        "name two different accounts";
+    NodeNotFound = 400 "node_not_found", "No node of that id is registered",
+        "check the id; easyenclave node register adds a node";
+    NodeExists = 400 "node_exists", "A node of that id is registered already",
+        "send allow_update: true to change it";
+    NodePriceMissing = 400 "node_price_missing", "The node has no price for that period",
+        "register the node with price_usd_per_vcpu_hour first";
+    PeriodOverlap = 400 "period_overlap",
+        "The period overlaps another one of this account and node",
+        "use the same period again, or one that does not overlap";
+    PeriodFinalized = 400 "period_finalized", "The period was settled and its deadline is over",
+        "report usage before the settlement deadline";
+    ReportNotFound = 400 "report_not_found", "There is no such abuse report",
+        "check the id; easyenclave abuse ls shows the reports";
+    SlashNotFound = 400 "slash_not_found", "There is no such slash",
+        "check the id that filing it returned";
+    InsufficientFunds = 400 "insufficient_funds", "The available balance does not cover this",
+        "purchase or transfer credits to the account, then send a new request";
     TokenMissing = 401 "token_missing", "This route needs a token",
         "send Authorization: Bearer <token>";
     TokenInvalid = 401 "token_invalid", "The token is not valid here",
@@ -79,18 +125,53 @@ problems! {
         "use the admin token; to start over, see SECURITY.md";
     ProxyApiOff = 403 "proxy_api_off", "The operator has switched this route off",
         "use the proxy listener with the app's host name";
+    StakeAdminOnly = 403 "stake_admin_only", "A node does not set its own stake",
+        "leave stake fields out; stake is deposited with POST /v1/nodes/{node}/stake";
+    NodeBanned = 403 "node_banned", "The node is banned for ever",
+        "a slash for fraud has no appeal here; ask the operator";
     NotFound = 404 "not_found", "There is nothing at this path",
         "see /openapi.json for the routes";
     UnknownApp = 404 "unknown_app", "No app of that name is registered",
         "check the name; easyenclave app ls shows the apps";
     AlarmNotFound = 404 "alarm_not_found", "There is no such alarm about an allowlist",
         "easyenclave allowlist alarms shows what is open, with both digests";
+    AccountNotFound = 404 "account_not_found", "There is no such account",
+        "check the id; a purchase or open_account: true opens it";
+    LockNotFound = 404 "lock_not_found", "There is no such lock",
+        "check the id; GET /v1/locks shows yours";
+    TransferNotFound = 404 "transfer_not_found", "There is no such transfer",
+        "check the id; the entries of an account name its transfers";
+    SettlementNotFound = 404 "settlement_not_found", "Nothing is recorded for that period",
+        "check the period; it is judged after its end and the grace";
     MethodNotAllowed = 405 "method_not_allowed", "This path does not take that method",
         "use a method that the Allow header names";
     RequestTimeout = 408 "request_timeout", "The request came too slowly",
         "send head within 10 s and body without pauses over 60 s";
     AllowlistUnusable = 409 "allowlist_unusable", "What is published is no allowlist",
         "publish a valid one under a new tag, or acknowledge the pinned digest to end the alarm";
+    IdReused = 409 "id_reused", "The id was used for a request with other fields",
+        "make a new id for a new request";
+    AccountKindConflict = 409 "account_kind_conflict",
+        "The id belongs to an account of the other kind",
+        "use another id: users and nodes share one namespace";
+    SupplyCap = 409 "supply_cap", "That much money cannot exist here",
+        "use a smaller amount";
+    PriceAboveMax = 409 "price_above_max", "The node asks more than the payer allows",
+        "raise max_price_usd, or choose a cheaper node";
+    CapacityExceeded = 409 "capacity_exceeded", "The node has not so many vCPUs free",
+        "lock fewer vCPUs, another node or another period";
+    PeriodOpen = 409 "period_open", "The period is not over yet, or not all facts are in",
+        "try again after its end";
+    StakeInUse = 409 "stake_in_use", "Open locks need this stake",
+        "withdraw after the locks are settled, or leave the minimum";
+    LockStarted = 409 "lock_started", "The lock has begun",
+        "it is settled after its period";
+    LockResolved = 409 "lock_resolved", "The lock is settled or released already",
+        "GET /v1/locks/{id} shows how";
+    ReportAlreadyDecided = 409 "report_already_decided", "The report has another decision",
+        "a decision stands; overturn records a later insight";
+    SlashAlreadyDecided = 409 "slash_already_decided", "The slash has another decision",
+        "a decision stands";
     BodyTooLarge = 413 "body_too_large", "The body is larger than this route takes",
         "send less, or use the proxy listener, which streams";
     UriTooLong = 414 "uri_too_long", "The request target is longer than 16 KiB",
@@ -101,6 +182,9 @@ problems! {
         "call <app>.<EE_APP_DOMAIN>";
     AppHostMismatch = 421 "app_host_mismatch", "X-EE-App contradicts the Host",
         "let the proxy in front send one of the two, or both alike";
+    IdempotencyKeyReused = 422 "idempotency_key_reused",
+        "The Idempotency-Key was used for another request",
+        "make a new key for a new request";
     RateLimited = 429 "rate_limited", "Too many requests",
         "wait for the seconds that Retry-After names";
     HeaderTooLarge = 431 "header_too_large", "The header block exceeds 64 KiB or 128 fields",
@@ -127,11 +211,23 @@ problems! {
         "try again; another instance takes over";
     StoreUnavailable = 503 "store_unavailable", "The store does not answer",
         "try again after Retry-After";
+    Busy = 503 "busy", "Too many requests about money wait",
+        "try again after Retry-After, with the same Idempotency-Key";
+    OutcomeUnknown = 503 "outcome_unknown", "It is not known whether the request took effect",
+        "repeat it with the same Idempotency-Key or id: it takes effect once";
     ProxyTimeout = 504 "proxy_timeout", "The app sent no response headers in time",
         "try again, or look at the app's own logs";
+    DiskFull = 507 "disk_full", "The disk is full: nothing was written",
+        "the operator frees space; then repeat with the same Idempotency-Key";
 }
 
 impl ProblemCode {
+    /// Whether the same request may succeed later, as it is: nothing about it was stored, and the
+    /// fault was not the sender's.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self.status(), 408 | 429 | 502 | 503 | 504 | 507)
+    }
+
     /// Reads a stable word.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)
@@ -198,6 +294,14 @@ impl Problem {
             errors: Vec::new(),
             extensions: serde_json::Map::new(),
         }
+    }
+
+    /// Answers with another status than the code's own: `node_not_found` is 400 where the
+    /// prototype said so of a body, and 404 where the path names the node.
+    #[must_use]
+    pub fn at_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
     }
 
     /// Says what happened this time.
