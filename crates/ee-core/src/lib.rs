@@ -6,9 +6,13 @@
 
 pub mod attestation;
 pub mod eligibility;
+pub mod facts;
+pub mod journal;
 pub mod legacy;
 pub mod policy;
+pub mod rate;
 pub mod registry;
 pub mod routing;
 pub mod session;
+pub mod settlement;
 pub mod slots;

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, types::Value};
+use rusqlite::{Connection, OpenFlags, types::Value};
 
 use crate::{error::OpenError, migrate};
 
@@ -33,7 +33,12 @@ pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) wal: Option<PathBuf>,
     pub(crate) lock: Option<File>,
+    /// A second connection, which only reads.
+    pub(crate) reading: Option<Connection>,
 }
+
+/// Statements kept prepared: the books and the registry together have fewer.
+const STATEMENTS: usize = 256;
 
 /// Opens or creates the database at `path`, migrated and checkpointed.
 pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
@@ -49,13 +54,26 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
             .pragma_update(None, "application_id", APPLICATION_ID)
             .map_err(sqlite(path))?;
     }
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     configure(&connection, path)?;
     migrate::migrate(&mut connection, path)?;
     Ok(Opened {
         connection,
         wal: Some(with_suffix(path, "-wal")),
         lock: Some(lock),
+        reading: Some(open_reading(path)?),
     })
+}
+
+/// A connection that cannot write.
+fn open_reading(path: &Path) -> Result<Connection, OpenError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(sqlite(path))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
 }
 
 /// Opens a database that lives as long as its store.
@@ -71,6 +89,7 @@ pub(crate) fn open_in_memory() -> Result<Opened, OpenError> {
         connection,
         wal: None,
         lock: None,
+        reading: None,
     })
 }
 

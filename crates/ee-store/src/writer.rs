@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     error::{OpenError, StoreError},
     open::{self, Opened},
+    reader::Reader,
 };
 
 /// Work that may wait; a full queue means the disk cannot keep up, and callers hear `Busy`
@@ -49,6 +50,8 @@ enum Message {
 pub struct Store {
     queue: mpsc::Sender<Message>,
     failure: watch::Receiver<Health>,
+    /// None for a database in memory: a second connection would see another one.
+    reader: Option<Reader>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +86,14 @@ impl Store {
             connection,
             wal,
             lock,
+            reading,
         } = opened;
+        let failed = |source| OpenError::Directory {
+            doing: "start the thread for",
+            path: path.to_owned(),
+            source,
+        };
+        let reader = reading.map(Reader::start).transpose().map_err(failed)?;
         thread::Builder::new()
             .name("ee-store".to_owned())
             .spawn(move || {
@@ -95,12 +105,12 @@ impl Store {
                 }
                 .run(jobs)
             })
-            .map_err(|source| OpenError::Directory {
-                doing: "start the thread for",
-                path: path.to_owned(),
-                source,
-            })?;
-        Ok(Self { queue, failure })
+            .map_err(failed)?;
+        Ok(Self {
+            queue,
+            failure,
+            reader,
+        })
     }
 
     /// Resolves, with the reason, when the store can no longer vouch for what it wrote. The
@@ -152,6 +162,18 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
             })?;
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs `work`, which writes nothing, beside the writer; it sees all that was answered.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.reader {
+            Some(reader) => reader.run(work).await,
+            None => self.run(work).await,
+        }
     }
 }
 

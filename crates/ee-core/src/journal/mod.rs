@@ -1,0 +1,12 @@
+//! The journal: every command that the books took, in the one encoding that is hashed, kept and
+//! replayed (LEDGER 12).
+//!
+//! **Invariants:** what is decoded encodes to the same bytes again; a batch's root covers its
+//! header, its records and every batch before it; replaying the records from the first one gives
+//! the tables, bit for bit.
+
+mod canonical;
+mod chain;
+
+pub use canonical::{Canonical, Malformed, Reader, read_text, write_text};
+pub use chain::{Header, LedgerId, Root, genesis, next_root, sha256};
