@@ -171,6 +171,8 @@ fn node(node: &NodeExplanation) -> String {
 fn attempt(attempt: &RefusedAttempt) -> String {
     let RefusedAttempt {
         at,
+        first_at,
+        count,
         agent_id,
         repo,
         release_tag,
@@ -178,8 +180,12 @@ fn attempt(attempt: &RefusedAttempt) -> String {
         reason,
         refusals,
     } = attempt;
+    let when = match count {
+        1 => format!("at {at}"),
+        _ => format!("{count} times, first at {first_at}, last at {at}"),
+    };
     let mut lines = vec![
-        format!("agent {agent_id} ({repo} {release_tag} on {network}) was refused at {at}"),
+        format!("agent {agent_id} ({repo} {release_tag} on {network}) was refused {when}"),
         format!("FAIL  {reason}"),
     ];
     for refusal in refusals {
@@ -218,30 +224,48 @@ mod tests {
         assert_eq!(segment("../v1/x?y"), "..%2Fv1%2Fx%3Fy");
     }
 
-    #[test]
-    fn refused_attempt_shows_expected_actual_and_next_step() {
+    fn rogue() -> RefusedAttempt {
         let refusal = ee_protocol::refusal::Refusal::new(
             "measurement_mismatch:rtmr2",
             "measurements",
             "rebuild from v0.1.0",
         )
         .compared("0be1", "e93a");
-        let text = attempt(&RefusedAttempt {
+        RefusedAttempt {
             at: "2026-11-22T14:00:00Z".into(),
+            first_at: "2026-11-22T14:00:00Z".into(),
+            count: 1,
             agent_id: "rogue".into(),
             repo: "easyenclave/hello".into(),
             release_tag: "v0.1.0".into(),
             network: "sandbox-1".into(),
             reason: "measurement_mismatch:rtmr2".into(),
             refusals: vec![refusal],
-        });
+        }
+    }
+
+    #[test]
+    fn refused_attempt_shows_expected_actual_and_next_step() {
+        let text = attempt(&rogue());
         for part in [
-            "rogue",
+            "was refused at 2026-11-22T14:00:00Z",
             "expected 0be1",
             "actual   e93a",
             "next: rebuild from v0.1.0",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn repeats_are_one_line_with_first_and_last_time() {
+        let repeated = RefusedAttempt {
+            at: "2026-11-22T15:00:00Z".into(),
+            count: 17,
+            ..rogue()
+        };
+        let text = attempt(&repeated);
+        let when = "17 times, first at 2026-11-22T14:00:00Z, last at 2026-11-22T15:00:00Z";
+        assert!(text.contains(when), "{text}");
     }
 }

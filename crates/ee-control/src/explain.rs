@@ -15,6 +15,7 @@ use ee_core::{
 use ee_protocol::{
     http::explain::{AppExplanation, GateExplanation, NodeExplanation, RefusedAttempt},
     names::{AgentId, AppName},
+    refusal::Refusal,
     time::Timestamp,
 };
 
@@ -46,6 +47,8 @@ impl Refusals {
         } = refused;
         let attempt = RefusedAttempt {
             at: now.rfc3339_seconds(),
+            first_at: now.rfc3339_seconds(),
+            count: 1,
             agent_id: registration.agent_id.to_string(),
             repo: registration.repo.to_string(),
             release_tag: registration.release_tag.to_string(),
@@ -66,6 +69,8 @@ impl Refusals {
     pub fn record_failed(&self, now: Timestamp, app: &App, node: &Node, failure: &Failure) {
         let attempt = RefusedAttempt {
             at: now.rfc3339_seconds(),
+            first_at: now.rfc3339_seconds(),
+            count: 1,
             agent_id: node.agent_id.to_string(),
             repo: app.repo.to_string(),
             release_tag: node.release_tag.to_string(),
@@ -98,13 +103,52 @@ impl Refusals {
             attempts: VecDeque::with_capacity(1),
         });
         ring.latest = now;
-        ring.attempts.push_front(attempt);
-        ring.attempts.truncate(REFUSED_PER_APP_MAX);
+        ring.push(attempt);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Ring>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Ring {
+    /// Agents come back after every refusal: without counting repeats in one entry, one that is
+    /// refused over and over would push everybody else's refusals out.
+    fn push(&mut self, mut attempt: RefusedAttempt) {
+        let earlier = self.attempts.iter().position(|old| repeats(old, &attempt));
+        if let Some(earlier) = earlier.and_then(|at| self.attempts.remove(at)) {
+            attempt.first_at = earlier.first_at;
+            attempt.count = earlier.count.saturating_add(1);
+        }
+        self.attempts.push_front(attempt);
+        self.attempts.truncate(REFUSED_PER_APP_MAX);
+    }
+}
+
+/// Whether the same claim failed the same checks with the same codes. What was found may differ:
+/// an expired item is found at another time on each attempt.
+fn repeats(old: &RefusedAttempt, new: &RefusedAttempt) -> bool {
+    let claim = |attempt: &RefusedAttempt| {
+        let RefusedAttempt {
+            at: _,
+            first_at: _,
+            count: _,
+            agent_id,
+            repo,
+            release_tag,
+            network,
+            reason,
+            refusals: _,
+        } = attempt;
+        [agent_id, repo, release_tag, network, reason].map(Clone::clone)
+    };
+    let failed = |refusal: &Refusal| (refusal.check.clone(), refusal.code.clone());
+    claim(old) == claim(new)
+        && old
+            .refusals
+            .iter()
+            .map(failed)
+            .eq(new.refusals.iter().map(failed))
 }
 
 /// Explains an app, or one agent's part in it; `None` if nothing is known of the name.

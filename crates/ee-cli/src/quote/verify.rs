@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use ee_attest::{
     CollateralBundle, NetworkPolicy, PolicyFacts, TcbPolicy, TrustRoot, VerifiedQuote, Verifier,
-    VerifierLimits, policy,
+    VerifierLimits, Window, policy,
 };
-use ee_core::attestation::Failure as Refused;
+use ee_core::attestation::{AttestationCode as Code, Failure as Refused};
 use ee_protocol::{names::Network, refusal::Refusal, time::Timestamp};
 use serde::Serialize;
 
@@ -97,7 +97,7 @@ fn verify(quote: &[u8], collateral: &[u8], at: Timestamp, network: Option<Networ
     };
     let bundle = match CollateralBundle::from_json(collateral) {
         Ok(bundle) => bundle,
-        Err(refused) => return outcome.refused(refused),
+        Err(refused) => return outcome.refused(offline(refused, None)),
     };
     if let Some((status, advisories)) = verifier.chain_and_signatures(quote, &bundle, at) {
         outcome.verified = true;
@@ -107,13 +107,52 @@ fn verify(quote: &[u8], collateral: &[u8], at: Timestamp, network: Option<Networ
     let policy = network.map(NetworkPolicy::of);
     let verified = match verifier.verify_quote(quote, &bundle, at) {
         Ok(verified) => verified,
-        Err(refused) => return outcome.refused(refused),
+        Err(refused) => return outcome.refused(offline(refused, Some(bundle.window()))),
     };
     outcome.describe(&verified);
     match policy.map(|policy| apply(&policy, &verified, at)) {
         Some(Err(refused)) => outcome.refused(refused),
         Some(Ok(())) | None => outcome,
     }
+}
+
+/// Stage 7 speaks to agents of a control plane that fetches collateral; here nobody fetches, so
+/// the next step is the reader's own. `counts` is when all of the bundle counts.
+fn offline(mut refused: Refused, counts: Option<Window>) -> Refused {
+    let Some(hint) = offline_hint(refused.code, counts) else {
+        return refused;
+    };
+    for refusal in &mut refused.refusals {
+        refusal.hint.clone_from(&hint);
+    }
+    refused
+}
+
+fn offline_hint(code: Code, counts: Option<Window>) -> Option<String> {
+    if code == Code::CollateralInvalid {
+        let hint = "Pass a complete bundle for the quote's platform in dcap-qvl's JSON form; \
+                    fetch a fresh one if this is damaged.";
+        return Some(hint.to_owned());
+    }
+    if !matches!(code, Code::CollateralExpired | Code::CollateralNotYetValid) {
+        return None;
+    }
+    let usable = counts.filter(|window| window.from < window.until);
+    Some(usable.map_or_else(
+        || "The items never count all at once: fetch a newer bundle.".to_owned(),
+        |Window { from, until }| {
+            format!(
+                "Pass --at within [{}, {}), when all of the bundle counts, or fetch a newer bundle.",
+                seconds_up(from),
+                seconds_up(until),
+            )
+        },
+    ))
+}
+
+/// The first whole second that is not before `at`: `--at` takes no fractions.
+fn seconds_up(at: Timestamp) -> i64 {
+    at.unix_micros().div_euclid(1_000_000) + i64::from(at.unix_micros().rem_euclid(1_000_000) > 0)
 }
 
 /// Without history: the grace for outdated levels begins now, and the evaluation number is the
@@ -220,6 +259,33 @@ mod tests {
                 let advisories = Value::from(outcome.advisories.clone());
                 assert_eq!(advisories, case["advisories"], "{}", case["id"]);
             }
+        }
+    }
+
+    #[test]
+    fn hints_on_collateral_speak_to_the_reader_of_the_offline_command() {
+        let read = |name: &str| fs::read(vectors().join(name)).unwrap();
+        let quote = read("quotes/near-mpc__quote_json.bin");
+        let bundle = read("collateral/tdx-b0c06f000000-platform-eval20-2026-08-13.json");
+        let hint = |collateral: &[u8], at| {
+            let at = Timestamp::from_unix_seconds(at);
+            verify(&quote, collateral, at, None).refusals[0]
+                .hint
+                .clone()
+        };
+        let window = "--at within [1786617938, 1789171031)";
+        for (at, code) in [
+            (1_786_617_937, "collateral_not_yet_valid"),
+            (1_790_000_000, "collateral_expired"),
+        ] {
+            let outcome = verify(&quote, &bundle, Timestamp::from_unix_seconds(at), None);
+            assert_eq!(outcome.code.as_deref(), Some(code));
+            assert!(hint(&bundle, at).contains(window), "{}", hint(&bundle, at));
+        }
+        assert!(hint(b"{}", 0).contains("complete bundle"));
+        for at in [1_786_617_938, 1_789_171_030] {
+            let outcome = verify(&quote, &bundle, Timestamp::from_unix_seconds(at), None);
+            assert_eq!(outcome.code, None, "the window of the hint holds at {at}");
         }
     }
 

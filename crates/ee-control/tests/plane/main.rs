@@ -344,25 +344,60 @@ async fn credits_bound_what_is_in_flight() {
     .await;
 }
 
+fn mismatch() -> Failure {
+    Failure::new(AttestationCode::RegisterMismatch).about("rtmr2")
+}
+
+#[tokio::test]
+async fn retries_of_a_refused_agent_are_counted_in_one_entry() {
+    with_plane(&Store::in_memory().unwrap(), async |world: World| {
+        world.refuse("other", mismatch()).await;
+        let first = world.now();
+        for _ in 0..40 {
+            world.refuse("rogue", mismatch()).await;
+            world.wait(Duration::from_secs(1));
+        }
+        world
+            .refuse("rogue", Failure::new(AttestationCode::TdDebug))
+            .await;
+        let routes = world.plane.routes();
+        let explained = explain::explain(routes, &app(), None, world.now()).expect("refused");
+        let entries: Vec<_> = explained
+            .refused
+            .iter()
+            .map(|entry| (&*entry.agent_id, &*entry.reason, entry.count))
+            .collect();
+        let word = "measurement_mismatch:rtmr2";
+        assert_eq!(
+            entries,
+            [
+                ("rogue", "td_debug", 1),
+                ("rogue", word, 40),
+                ("other", word, 1)
+            ]
+        );
+        let repeated = &explained.refused[1];
+        let last = world.now().rfc3339_seconds();
+        assert_eq!(repeated.first_at, first.rfc3339_seconds());
+        assert!(
+            repeated.at > repeated.first_at && repeated.at < last,
+            "{repeated:?}"
+        );
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn refused_attempts_are_kept_for_known_and_unknown_names() {
     with_plane(&Store::in_memory().unwrap(), async |world: World| {
-        let registration = world.attested(&agent("rogue")).registration;
-        for _ in 0..40 {
-            let refusal = Failure::new(AttestationCode::RegisterMismatch)
-                .about("rtmr2")
-                .into();
-            let registration = registration.clone();
-            let refused = Box::new(RefusedRegistration {
-                registration,
-                refusal,
-            });
-            world.plane.emit(TunnelId(9), Event::Refused(refused)).await;
+        for number in 0..40 {
+            let id = format!("rogue-{number}");
+            world.refuse(&id, mismatch()).await;
         }
-        world.settle().await;
         let routes = world.plane.routes();
         let explained = explain::explain(routes, &app(), None, world.now()).expect("refused");
         assert_eq!((explained.refused.len(), explained.nodes.len()), (32, 0));
+        assert_eq!(explained.refused[0].agent_id, "rogue-39");
         assert_eq!(explained.refused[0].reason, "measurement_mismatch:rtmr2");
         assert!(!explained.refused[0].refusals.is_empty());
         let other = AgentId::parse("other").unwrap();

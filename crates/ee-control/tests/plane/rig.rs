@@ -15,12 +15,12 @@ use ee_control::{
     resolve::Endpoints,
 };
 use ee_core::{
-    attestation::{AttestationResult, BindingStrength, Pinning, Provenance, TcbStatus},
+    attestation::{AttestationResult, BindingStrength, Failure, Pinning, Provenance, TcbStatus},
     policy::LivePolicy,
     registry::TunnelId,
     session::{
         Admission, AttestedRegistration, Event, HealthWord, Heartbeat, Holder, NodeProof, Order,
-        Registration,
+        RefusedRegistration, Registration,
     },
 };
 use ee_protocol::{names::AppName, time::Timestamp, tunnel::Register};
@@ -112,6 +112,16 @@ impl World {
             "{admission:?}"
         );
         (tunnel, link)
+    }
+
+    /// A stranger that calls itself `agent` is refused.
+    pub async fn refuse(&self, id: &str, failure: Failure) {
+        let refused = RefusedRegistration {
+            registration: self.attested(&self::agent(id)).registration,
+            refusal: failure.into(),
+        };
+        self.emit(TunnelId(9), Event::Refused(Box::new(refused)))
+            .await;
     }
 
     /// Emits an event and waits until the plane has dealt with it.

@@ -13,7 +13,8 @@ pub struct AppExplanation {
     pub at: String,
     /// Every node of the app, by id.
     pub nodes: Vec<NodeExplanation>,
-    /// The latest refused attempts to join the app, newest first, at most 32.
+    /// The latest refused attempts to join the app, newest first, at most 32. An agent that is
+    /// refused again for the same reason is counted in its entry.
     pub refused: Vec<RefusedAttempt>,
 }
 
@@ -46,11 +47,16 @@ pub struct GateExplanation {
     pub detail: String,
 }
 
-/// An attempt to join that was refused.
+/// An attempt to join that was refused, and its repeats: the same claim that failed the same
+/// checks with the same codes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedAttempt {
-    /// When; RFC 3339.
+    /// When it was refused last; RFC 3339.
     pub at: String,
+    /// When it was refused first; RFC 3339. Equal to `at` if it happened once.
+    pub first_at: String,
+    /// How often it was refused, at least 1.
+    pub count: u64,
     /// Who claimed to be what: nothing here is proved.
     pub agent_id: String,
     /// The repository it named.
@@ -61,6 +67,6 @@ pub struct RefusedAttempt {
     pub network: String,
     /// `status.reason`.
     pub reason: String,
-    /// What failed, and what to do.
+    /// What failed, and what to do: as of the last time.
     pub refusals: Vec<Refusal>,
 }
