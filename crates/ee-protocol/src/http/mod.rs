@@ -1,6 +1,15 @@
 //! Wire types of the HTTP API, one file a noun.
 
+pub mod abuse;
+pub mod accounts;
 pub mod allowlists;
 pub mod apps;
+pub mod credits;
 pub mod explain;
+pub mod fields;
 pub mod health;
+pub mod locks;
+pub mod nodes;
+pub mod settlements;
+pub mod tokens;
+pub mod usage;
