@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use crate::names::{AppName, NameError, NodeId};
-
-/// Longest account id in characters (LEDGER 3).
-const ACCOUNT_ID_MAX_CHARS: usize = 128;
+use crate::{
+    account::AccountId,
+    names::{AppName, NameError, NodeId},
+};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $expected:literal,
@@ -178,7 +178,7 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// An account of the ledger; a node's earnings are the account of the node's id.
-    Account(String),
+    Account(AccountId),
     /// A node.
     Node(NodeId),
     /// An app.
@@ -198,7 +198,7 @@ impl Resource {
     /// The id within its kind.
     pub fn id(&self) -> &str {
         match self {
-            Self::Account(id) => id,
+            Self::Account(id) => id.as_str(),
             Self::Node(id) => id.as_str(),
             Self::App(id) => id.as_str(),
         }
@@ -216,7 +216,7 @@ impl FromStr for Resource {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         match text.split_once('=') {
-            Some(("account", id)) if is_account_id(id) => Ok(Self::Account(id.to_owned())),
+            Some(("account", id)) => AccountId::parse(id).map(Self::Account),
             Some(("node", id)) => NodeId::parse(id).map(Self::Node),
             Some(("app", id)) => AppName::parse(id).map(Self::App),
             Some(_) | None => Err(NameError {
@@ -225,15 +225,6 @@ impl FromStr for Resource {
             }),
         }
     }
-}
-
-/// LEDGER 3: 1 to 128 characters, no controls, no `#`, not beginning with `sys:`.
-fn is_account_id(text: &str) -> bool {
-    let length = text.chars().count();
-    let plain = |c: char| !c.is_control() && c != '#';
-    (1..=ACCOUNT_ID_MAX_CHARS).contains(&length)
-        && text.chars().all(plain)
-        && !text.starts_with("sys:")
 }
 
 /// The id of a managed token: public, in logs and lists.
@@ -348,7 +339,7 @@ mod tests {
         ] {
             assert!(bad.parse::<Resource>().is_err(), "{bad:?}");
         }
-        let longest = "x".repeat(ACCOUNT_ID_MAX_CHARS);
+        let longest = "x".repeat(128);
         assert!(format!("account={longest}").parse::<Resource>().is_ok());
         assert!(format!("account={longest}x").parse::<Resource>().is_err());
     }

@@ -26,6 +26,7 @@ mod pins;
 mod reader;
 mod row;
 mod tcb;
+mod tokens;
 mod writer;
 
 pub use attestation_log::{LogBroken, LogEntry, LogHead, LogRecord};
@@ -34,4 +35,5 @@ pub use collateral::CollateralMark;
 pub use error::{OpenError, StoreError};
 pub use live::{AppRow, LiveRows, NodeRow};
 pub use pins::{ChangedAsset, PinKey, PinRow};
+pub use tokens::{Audit, TokenRow};
 pub use writer::Store;

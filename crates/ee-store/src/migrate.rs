@@ -13,6 +13,7 @@ use crate::error::OpenError;
 const SCRIPTS: &[&str] = &[
     include_str!("migrations/0001_live_half.sql"),
     include_str!("migrations/0002_books.sql"),
+    include_str!("migrations/0003_tokens.sql"),
 ];
 
 /// Brings the schema up to the newest script.
