@@ -105,6 +105,12 @@ pub enum StoreError {
     /// SQLite refused for another reason; the change was undone.
     #[error("the database refused: {0}")]
     Sqlite(String),
+    /// PostgreSQL refused; the change was undone.
+    #[error("PostgreSQL refused: {0}")]
+    Postgres(String),
+    /// PostgreSQL is not reached.
+    #[error("PostgreSQL is not reached: {0}")]
+    Unavailable(String),
 }
 
 impl From<rusqlite::Error> for StoreError {

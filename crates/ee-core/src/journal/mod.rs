@@ -7,6 +7,7 @@
 
 mod canonical;
 mod chain;
+mod values;
 
 pub use canonical::{Canonical, Malformed, Reader, read_text, write_text};
 pub use chain::{Header, LedgerId, Root, genesis, next_root, sha256};

@@ -1,7 +1,7 @@
 //! A store in memory that can be told to fail: the double of tests and simulation.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -34,10 +34,16 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 pub struct MemoryLedger(Arc<Mutex<Inner>>);
 
+/// A table and the columns that it is asked by.
+type IndexName = (&'static str, &'static [&'static str]);
+/// From the values of the columns to the primary keys of the rows that have them.
+type Index = BTreeMap<Row, BTreeSet<Row>>;
+
 #[derive(Debug)]
 struct Inner {
     head: Head,
     tables: BTreeMap<&'static str, BTreeMap<Row, Row>>,
+    indexes: BTreeMap<IndexName, Index>,
     faults: VecDeque<Fault>,
     commits: u64,
 }
@@ -48,6 +54,7 @@ impl MemoryLedger {
         Self(Arc::new(Mutex::new(Inner {
             head: Head::fresh(ledger_id),
             tables: BTreeMap::new(),
+            indexes: BTreeMap::new(),
             faults: VecDeque::new(),
             commits: 0,
         })))
@@ -104,7 +111,9 @@ impl Inner {
                 "{} only grows",
                 table.name
             );
-            kept.remove(key);
+            if let Some(row) = kept.remove(key) {
+                unindex(&mut self.indexes, table, &row);
+            }
         }
         for row in &change.put[..rows] {
             assert_eq!(
@@ -119,6 +128,10 @@ impl Inner {
                 "{} has this row already",
                 table.name
             );
+            if let Some(row) = before {
+                unindex(&mut self.indexes, table, &row);
+            }
+            index(&mut self.indexes, table, row);
         }
     }
 
@@ -153,13 +166,19 @@ impl Inner {
             .flat_map(BTreeMap::values)
     }
 
-    fn look_up(&self, wanted: &Lookup) -> Vec<Row> {
-        let places: Vec<usize> = positions(wanted.table, wanted.columns);
-        let fits = |row: &&Row| {
-            let mut pairs = places.iter().zip(&wanted.values);
-            pairs.all(|(&place, value)| row[place] == *value)
-        };
-        self.rows(wanted.table).filter(fits).cloned().collect()
+    fn look_up(&mut self, wanted: &Lookup) -> Vec<Row> {
+        let name = (wanted.table.name, wanted.columns);
+        if !self.indexes.contains_key(&name) {
+            let mut made = BTreeMap::from([(name, Index::new())]);
+            for row in self.rows(wanted.table) {
+                index(&mut made, wanted.table, row);
+            }
+            self.indexes.append(&mut made);
+        }
+        let keys = self.indexes[&name].get(&wanted.values);
+        let rows = self.tables.get(wanted.table.name);
+        let found = keys.into_iter().flatten();
+        found.filter_map(|key| rows?.get(key)).cloned().collect()
     }
 
     fn page(&self, page: &Page) -> Vec<Row> {
@@ -189,6 +208,29 @@ impl Inner {
     }
 }
 
+fn index(indexes: &mut BTreeMap<IndexName, Index>, table: &Table, row: &Row) {
+    for ((_, columns), index) in indexes.iter_mut().filter(|(name, _)| name.0 == table.name) {
+        let values = values(table, columns, row);
+        let keys = index.entry(values).or_default();
+        keys.insert(table.key_of(row).to_vec());
+    }
+}
+
+fn unindex(indexes: &mut BTreeMap<IndexName, Index>, table: &Table, row: &Row) {
+    for ((_, columns), index) in indexes.iter_mut().filter(|(name, _)| name.0 == table.name) {
+        if let Some(keys) = index.get_mut(&values(table, columns, row)) {
+            keys.remove(table.key_of(row));
+        }
+    }
+}
+
+fn values(table: &Table, columns: &[&str], row: &Row) -> Row {
+    columns
+        .iter()
+        .map(|name| row[table.position(name)].clone())
+        .collect()
+}
+
 fn positions(table: &Table, columns: &[&str]) -> Vec<usize> {
     columns.iter().map(|name| table.position(name)).collect()
 }
@@ -199,7 +241,7 @@ impl LedgerStore for MemoryLedger {
     }
 
     async fn lookup(&self, wanted: Vec<Lookup>) -> Result<Vec<Vec<Row>>, StoreError> {
-        let inner = self.inner();
+        let mut inner = self.inner();
         Ok(wanted.iter().map(|one| inner.look_up(one)).collect())
     }
 

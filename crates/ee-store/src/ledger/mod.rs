@@ -15,11 +15,13 @@ use ee_protocol::time::Timestamp;
 
 use crate::error::StoreError;
 
+mod any;
 mod cell;
 mod memory;
 mod sqlite;
 mod tables;
 
+pub use any::Ledger;
 pub use cell::{Cell, Column, ColumnKind, Discipline, Presence, Row, Table};
 pub use memory::{Fault, MemoryLedger};
 pub use sqlite::SqliteLedger;

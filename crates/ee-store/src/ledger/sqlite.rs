@@ -68,7 +68,9 @@ impl LedgerStore for SqliteLedger {
                 error @ (StoreError::Closed
                 | StoreError::OutcomeUnknown(_)
                 | StoreError::Corrupt(_)
-                | StoreError::Sqlite(_)),
+                | StoreError::Sqlite(_)
+                | StoreError::Postgres(_)
+                | StoreError::Unavailable(_)),
             ) => Err(CommitError::Unknown(error.to_string())),
         }
     }

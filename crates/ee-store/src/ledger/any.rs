@@ -1,0 +1,50 @@
+//! The store that was configured: one type for everybody above.
+
+use super::{Batch, CommitError, Head, LedgerStore, Lookup, MemoryLedger, Page, Row, SqliteLedger};
+use crate::error::StoreError;
+
+/// Where the books are.
+#[derive(Debug, Clone)]
+pub enum Ledger {
+    /// In the database of this server (`EE_DB_PATH`).
+    Sqlite(SqliteLedger),
+    /// In memory: tests and simulation.
+    Memory(MemoryLedger),
+}
+
+impl LedgerStore for Ledger {
+    async fn head(&self) -> Result<Head, StoreError> {
+        match self {
+            Self::Sqlite(ledger) => ledger.head().await,
+            Self::Memory(ledger) => ledger.head().await,
+        }
+    }
+
+    async fn lookup(&self, wanted: Vec<Lookup>) -> Result<Vec<Vec<Row>>, StoreError> {
+        match self {
+            Self::Sqlite(ledger) => ledger.lookup(wanted).await,
+            Self::Memory(ledger) => ledger.lookup(wanted).await,
+        }
+    }
+
+    async fn page(&self, page: Page) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(ledger) => ledger.page(page).await,
+            Self::Memory(ledger) => ledger.page(page).await,
+        }
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        match self {
+            Self::Sqlite(ledger) => ledger.commit(batch).await,
+            Self::Memory(ledger) => ledger.commit(batch).await,
+        }
+    }
+
+    async fn failed(&self) -> String {
+        match self {
+            Self::Sqlite(ledger) => ledger.failed().await,
+            Self::Memory(ledger) => ledger.failed().await,
+        }
+    }
+}

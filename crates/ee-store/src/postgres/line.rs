@@ -1,0 +1,242 @@
+//! Connections that come back: one thread drives them, handles take what is up.
+//!
+//! The driver's connection is a future that somebody must poll; a thread with its own small runtime
+//! does, so that it moves on while the caller's runtime applies a batch. When a connection ends, the
+//! thread makes another, and checks again that what the server acknowledges is durable: it may have
+//! been started anew with other settings.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::{oneshot, watch};
+use tokio_postgres::{Client, Config, Error, NoTls, Statement};
+
+use super::error::PostgresError;
+use crate::error::StoreError;
+
+/// A server that does not take a connection by then is taken to be away.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Between two attempts to connect: an attempt at a socket that refuses costs microseconds.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long a caller waits for a connection that is just being made; a restart of PostgreSQL
+/// takes about that long, and a request that waits longer is better told to come again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection, with what was prepared on it.
+pub(super) struct Session {
+    pub(super) client: Client,
+    prepared: Mutex<HashMap<String, Statement>>,
+}
+
+impl Session {
+    /// Prepares a statement, once a connection.
+    pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
+        let known = self.prepared().get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.prepared().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<String, Statement>> {
+        self.prepared.lock().expect("nothing panics while it holds this")
+    }
+}
+
+enum State {
+    Up(Arc<Session>),
+    Down(String),
+}
+
+/// A handle on one connection, whichever it is at the time.
+#[derive(Clone)]
+pub(super) struct Line {
+    state: watch::Receiver<Arc<State>>,
+}
+
+impl Line {
+    /// The connection, waiting a little for one that is being made.
+    pub(super) async fn session(&self) -> Result<Arc<Session>, StoreError> {
+        self.session_within(PATIENCE).await
+    }
+
+    /// The connection, waiting for one as long as `patience`.
+    pub(super) async fn session_within(
+        &self,
+        patience: Duration,
+    ) -> Result<Arc<Session>, StoreError> {
+        let mut state = self.state.clone();
+        let up = state.wait_for(|state| matches!(**state, State::Up(_)));
+        let found = match tokio::time::timeout(patience, up).await {
+            Ok(Ok(state)) => Arc::clone(&state),
+            Ok(Err(_)) => return Err(StoreError::Closed),
+            Err(_) => Arc::clone(&self.state.borrow()),
+        };
+        match &*found {
+            State::Up(session) => Ok(Arc::clone(session)),
+            State::Down(reason) => Err(StoreError::Unavailable(reason.clone())),
+        }
+    }
+
+    /// Resolves when the thread is gone.
+    pub(super) async fn closed(&self) {
+        let mut state = self.state.clone();
+        while state.changed().await.is_ok() {}
+    }
+}
+
+/// One for writing, one for reading: a long page must not stand before a commit.
+pub(super) struct Lines {
+    pub(super) write: Line,
+    pub(super) read: Line,
+}
+
+/// Starts the thread; `first` runs once, on a connection of its own, before anything else.
+pub(super) async fn start<F>(
+    config: Config,
+    first: impl FnOnce(Client) -> F + Send + 'static,
+) -> Result<Lines, PostgresError>
+where
+    F: Future<Output = Result<(), PostgresError>>,
+{
+    let down = || watch::channel(Arc::new(State::Down("not yet connected".to_owned())));
+    let ((write, for_write), (read, for_read)) = (down(), down());
+    let (ready, opened) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(PostgresError::Thread)?;
+    let serve = async move {
+        let outcome = run_first(&config, first).await;
+        let failed = outcome.is_err();
+        if ready.send(outcome).is_ok() && !failed {
+            tokio::join!(keep_up(&config, write), keep_up(&config, read));
+        }
+    };
+    thread::Builder::new()
+        .name("ee-postgres".to_owned())
+        .spawn(move || runtime.block_on(serve))
+        .map_err(PostgresError::Thread)?;
+    opened
+        .await
+        .map_err(|_| PostgresError::Connect("its thread ended".to_owned()))??;
+    Ok(Lines {
+        write: Line { state: for_write },
+        read: Line { state: for_read },
+    })
+}
+
+async fn run_first<F>(
+    config: &Config,
+    first: impl FnOnce(Client) -> F,
+) -> Result<(), PostgresError>
+where
+    F: Future<Output = Result<(), PostgresError>>,
+{
+    let (client, connection) = connect(config).await?;
+    let work = async {
+        check_settings(&client).await?;
+        first(client).await
+    };
+    // The connection ends when `work` has dropped its client.
+    let (outcome, _) = tokio::join!(work, connection);
+    outcome
+}
+
+/// Keeps one connection up until nobody holds a handle.
+async fn keep_up(config: &Config, state: watch::Sender<Arc<State>>) {
+    let lasting = async {
+        loop {
+            let reason = serve(config, &state).await;
+            state.send_replace(Arc::new(State::Down(reason)));
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+    tokio::select! {
+        () = state.closed() => {}
+        () = lasting => {}
+    }
+}
+
+/// Serves one connection to its end; why it ended.
+async fn serve(config: &Config, state: &watch::Sender<Arc<State>>) -> String {
+    let (client, connection) = match connect(config).await {
+        Ok(connected) => connected,
+        Err(error) => return error.to_string(),
+    };
+    let offer = async {
+        match check_settings(&client).await {
+            Ok(()) => {
+                let session = Session {
+                    client,
+                    prepared: Mutex::new(HashMap::new()),
+                };
+                state.send_replace(Arc::new(State::Up(Arc::new(session))));
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    };
+    let (refused, ended) = tokio::join!(offer, async {
+        let ended = connection.await;
+        // Nobody is to take it any more, though `offer` may have put it up.
+        state.send_replace(Arc::new(State::Down("the connection ended".to_owned())));
+        ended
+    });
+    match (refused, ended) {
+        (Some(reason), _) => reason,
+        (None, Err(error)) => super::error::text(&error),
+        (None, Ok(())) => "the connection ended".to_owned(),
+    }
+}
+
+async fn connect(
+    config: &Config,
+) -> Result<(Client, impl Future<Output = Result<(), Error>>), PostgresError> {
+    let connecting = tokio::time::timeout(CONNECT, config.connect(NoTls));
+    match connecting.await {
+        Ok(connected) => connected.map_err(PostgresError::from),
+        Err(_) => Err(PostgresError::Connect("no answer in time".to_owned())),
+    }
+}
+
+/// What a commit's acknowledgement means rests on these.
+async fn check_settings(client: &Client) -> Result<(), PostgresError> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('fsync'),
+                    current_setting('synchronous_commit'),
+                    CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END",
+            &[],
+        )
+        .await?;
+    let rows: [(&str, &[&str], &str); 3] = [
+        ("fsync", &["on"], "on"),
+        // `remote_apply` waits for a standby besides; `local` and `remote_write` promise less.
+        ("synchronous_commit", &["on", "remote_apply"], "on"),
+        ("in_hot_standby", &["off"], "off"),
+    ];
+    for (at, (name, accepted, needed)) in rows.into_iter().enumerate() {
+        let found: String = row.get(at);
+        if !accepted.contains(&found.as_str()) {
+            return Err(PostgresError::Setting {
+                name,
+                found,
+                needed,
+            });
+        }
+    }
+    // Every statement of ours goes by a key; without statistics the planner would read small
+    // tables whole and go on doing so while they grow.
+    client
+        .batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+        .await?;
+    Ok(())
+}
