@@ -53,6 +53,64 @@ fn check(matrix: &Value, case: &Value) {
 }
 
 #[test]
+fn sample_of_the_readme_verifies() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = fs::read_to_string(root.join("README.md")).expect("part of the repository");
+    let sample = readme
+        .split("```console\n")
+        .find_map(|block| block.strip_prefix("$ cd crates/ee-attest/tests/vectors\n"))
+        .and_then(|block| block.split_once("```"))
+        .expect("a sample that runs in the folder of the vectors")
+        .0
+        .replace('\\', " ");
+    let mut words = sample.split_whitespace();
+    let start: Vec<_> = words.by_ref().take(2).collect();
+    assert_eq!(start, ["$", "easyenclave"], "{sample}");
+    let mut command = easyenclave();
+    let output = command.current_dir(vectors()).args(words).output();
+    let output = output.expect("our own binary");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(0), "{answer}");
+    assert_eq!(answer["verified"], true, "{answer}");
+}
+
+#[test]
+fn a_tcb_status_alone_refuses_nothing() {
+    let verify = |more: &[&str]| {
+        let mut command = easyenclave();
+        command
+            .args([
+                "quote",
+                "verify",
+                "quotes/go-tdx-guest__cos-113-tdx-quote_dat.bin",
+            ])
+            .args([
+                "--collateral",
+                "collateral/tdx-00806f050000-platform-eval19-2026-06-30.json",
+            ])
+            .args(["--at", "1784102583", "-o", "json"])
+            .args(more);
+        let output = command
+            .current_dir(vectors())
+            .output()
+            .expect("our own binary");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (output.status.code(), answer)
+    };
+    let (exit, answer) = verify(&[]);
+    assert_eq!(
+        (exit, &answer["tcb_status"]),
+        (Some(0), &"OutOfDate".into())
+    );
+    let (exit, answer) = verify(&["--network", "forge-1"]);
+    assert_eq!(
+        (exit, &answer["verified"]),
+        (Some(3), &true.into()),
+        "{answer}"
+    );
+}
+
+#[test]
 fn damaged_quote_is_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let whole = fs::read(vectors().join("quotes/near-mpc__quote_json.bin")).expect("vector");

@@ -132,7 +132,11 @@ pub fn load(sources: &Sources, rule: SecretRule) -> Result<Loaded, Vec<Problem>>
     problems.extend_from_slice(reader.problems());
     match settings {
         Some(settings) if problems.is_empty() => Ok(Loaded { settings, reader }),
-        Some(_) | None => Err(problems),
+        Some(_) | None => {
+            // Alone they only warn; beside an error the slip of the pen may be its cause.
+            problems.extend_from_slice(reader.unknown_variables());
+            Err(problems)
+        }
     }
 }
 

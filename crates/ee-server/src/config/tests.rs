@@ -171,6 +171,15 @@ fn unknown_variables_warn_at_start_and_fail_the_check() {
 }
 
 #[test]
+fn unknown_variables_are_named_beside_other_mistakes() {
+    let pairs = [("EE_CONTROL_PROT", "1"), ("EE_PROXY_PORT", "x")];
+    let problems = settings(&pairs).expect_err("refused");
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems[0].starts_with("EE_PROXY_PORT (env): 'x' is not a port"));
+    assert!(problems[1].starts_with("EE_CONTROL_PROT (env): unknown variable"));
+}
+
+#[test]
 fn config_show_prints_origin_and_hides_secrets() {
     let token = "0123456789abcdef0123456789abcdef";
     let sources = Sources::from_pairs([("EE_ADMIN_TOKEN", token), ("EE_CONTROL_PORT", "1")]);
