@@ -8,11 +8,16 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::problem::{Problem, ProblemCode};
+use crate::{
+    account::{AccountId, ClientId, Note},
+    money::{Amount, MicroUsd},
+    names::NodeId,
+    period::Period,
+    problem::{Problem, ProblemCode},
+};
 
-/// Longest free text that is kept: a reason, a reference, a note. Longer texts belong elsewhere,
-/// and every replica would keep them for ever.
-pub const TEXT_MAX_CHARS: usize = 1024;
+const PERIOD_START: &str = "period_start";
+const PERIOD_END: &str = "period_end";
 
 /// A refusal of a request's shape.
 pub type Refused = Box<Problem>;
@@ -42,6 +47,17 @@ pub enum Sent<'a> {
     Object(&'a str),
     /// Text that is no Unicode: lone surrogates.
     Broken,
+}
+
+/// A period of a body, with its bounds as they were sent: answers repeat them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentPeriod {
+    /// The period.
+    pub period: Period,
+    /// `period_start` as sent.
+    pub start: String,
+    /// `period_end` as sent.
+    pub end: String,
 }
 
 impl<'a> Fields<'a> {
@@ -123,15 +139,117 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Free text of at most [`TEXT_MAX_CHARS`]; integers become text. `None` if missing.
-    pub fn text(&self, name: &str) -> Result<Option<String>, Refused> {
-        let text = self.id_text(name)?;
-        match text {
-            Some(text) if text.chars().count() > TEXT_MAX_CHARS => {
-                Err(self.invalid(name, "too long"))
-            }
-            other => Ok(other),
+    /// The id of an account. `None` if missing.
+    pub fn account(&self, name: &str) -> Result<Option<AccountId>, Refused> {
+        self.parsed(name, AccountId::parse)
+    }
+
+    /// The id of a node. `None` if missing.
+    pub fn node(&self, name: &str) -> Result<Option<NodeId>, Refused> {
+        self.parsed(name, NodeId::parse)
+    }
+
+    /// An id of the client's making. `None` if missing.
+    pub fn client_id(&self, name: &str) -> Result<Option<ClientId>, Refused> {
+        self.parsed(name, ClientId::parse)
+    }
+
+    /// Free text of a person. `None` if missing.
+    pub fn note(&self, name: &str) -> Result<Option<Note>, Refused> {
+        self.parsed(name, Note::parse)
+    }
+
+    fn parsed<T, E: std::fmt::Display>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Refused> {
+        let Some(text) = self.id_text(name)? else {
+            return Ok(None);
+        };
+        let parsed = parse(&text).map_err(|error| self.invalid(name, &error.to_string()));
+        parsed.map(Some)
+    }
+
+    /// An amount above zero, from the first of the members that is there: `missing_amount`,
+    /// `invalid_amount`.
+    pub fn amount(&self, names: &[&str]) -> Result<Amount, Refused> {
+        let (name, sent) = self.first(names);
+        if sent == Sent::Missing {
+            return Err(self.refused(ProblemCode::MissingAmount, name, "missing or zero"));
         }
+        let amount = money(&sent).and_then(Amount::new);
+        amount.ok_or_else(|| self.refused(ProblemCode::InvalidAmount, name, "no amount"))
+    }
+
+    /// Money that may be zero, or `code`; `None` if absent, null or empty.
+    pub fn money(&self, name: &str, code: ProblemCode) -> Result<Option<MicroUsd>, Refused> {
+        let sent = match (self.sent(name), self.members.get(name)) {
+            (Sent::Missing, Some(raw)) if is_number(raw.get()) => Sent::Number("0"),
+            (Sent::Missing, _) => return Ok(None),
+            (sent, _) => sent,
+        };
+        let money = money(&sent);
+        money
+            .map(Some)
+            .ok_or_else(|| self.refused(code, name, "no amount"))
+    }
+
+    /// `period_start` and `period_end`; `None` if both are missing. Otherwise `missing_fields`,
+    /// `invalid_period`.
+    pub fn period(&self) -> Result<Option<SentPeriod>, Refused> {
+        let (start, end) = (self.sent(PERIOD_START), self.sent(PERIOD_END));
+        match (start, end) {
+            (Sent::Missing, Sent::Missing) => Ok(None),
+            (Sent::Missing, _) => {
+                Err(self.refused(ProblemCode::MissingFields, PERIOD_START, "missing"))
+            }
+            (_, Sent::Missing) => {
+                Err(self.refused(ProblemCode::MissingFields, PERIOD_END, "missing"))
+            }
+            (Sent::Text(start), Sent::Text(end)) => match Period::parse_bounds(&start, &end) {
+                Ok(period) => Ok(Some(SentPeriod { period, start, end })),
+                Err(_) => Err(self.refused(ProblemCode::InvalidPeriod, PERIOD_END, "no period")),
+            },
+            (_, _) => Err(self.refused(ProblemCode::InvalidPeriod, PERIOD_START, "no period")),
+        }
+    }
+
+    /// 400 `missing_fields`, naming those of the members that are missing; fine if none is.
+    pub fn demand(&self, names: &[&str]) -> Result<(), Refused> {
+        let missing = names.iter().filter(|name| self.sent(name) == Sent::Missing);
+        let problem = missing.fold(Problem::new(ProblemCode::MissingFields), |problem, name| {
+            problem.field(self.pointer_to(name), "missing")
+        });
+        match problem.errors.is_empty() {
+            true => Ok(()),
+            false => Err(problem.into()),
+        }
+    }
+
+    /// One of a closed list of words, or `code`. `None` if missing.
+    pub fn choice<T: Copy>(
+        &self,
+        name: &str,
+        words: &[(&str, T)],
+        code: ProblemCode,
+    ) -> Result<Option<T>, Refused> {
+        let sent = self.sent(name);
+        if sent == Sent::Missing {
+            return Ok(None);
+        }
+        let found = words.iter().find(|(word, _)| match &sent {
+            Sent::Text(text) => text == word,
+            Sent::Missing
+            | Sent::Number(_)
+            | Sent::True
+            | Sent::Array(_)
+            | Sent::Object(_)
+            | Sent::Broken => false,
+        });
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let refused = || self.refused(code, name, &format!("not one of {}", known.join(", ")));
+        found.map(|(_, value)| Some(*value)).ok_or_else(refused)
     }
 
     /// `true` or `false`; `None` if absent or null.
@@ -192,6 +310,18 @@ fn sent(raw: &str) -> Sent<'_> {
         // Zero, null, false.
         Some(_) | None => Sent::Missing,
     }
+}
+
+fn money(sent: &Sent<'_>) -> Option<MicroUsd> {
+    match sent {
+        Sent::Text(text) => MicroUsd::parse_text(text).ok(),
+        Sent::Number(raw) => MicroUsd::parse_number(raw).ok(),
+        Sent::Missing | Sent::True | Sent::Array(_) | Sent::Object(_) | Sent::Broken => None,
+    }
+}
+
+fn is_number(raw: &str) -> bool {
+    raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
 fn is_integer(raw: &str) -> bool {
@@ -278,6 +408,106 @@ mod tests {
         let pointers: Vec<_> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();
         assert_eq!(pointers, ["/a~1b", "/c~0d"]);
         assert!(fields.only(&["known", "a/b", "c~d"]).is_ok());
+    }
+
+    #[test]
+    fn amounts_come_from_the_text_that_was_sent() {
+        let amount = |raw: &str| {
+            let body = format!("{{\"amount_usd\":{raw}}}");
+            let fields = Fields::read(body.as_bytes()).expect("an object");
+            let amount = fields.amount(&["amount_usd", "amount"]);
+            amount.map(Amount::micros).map_err(|problem| problem.code)
+        };
+        assert_eq!(amount("25"), Ok(25_000_000));
+        assert_eq!(amount("0.000001"), Ok(1));
+        assert_eq!(amount("0.1"), Ok(100_000));
+        assert_eq!(amount("1e2"), Ok(100_000_000));
+        assert_eq!(amount("\"12.345678\""), Ok(12_345_678));
+        for missing in ["0", "-0", "0.0", "null", "false", "\"\"", "[]"] {
+            assert_eq!(amount(missing), Err("missing_amount".into()), "{missing}");
+        }
+        for bad in [
+            "-1",
+            "1e30",
+            "1e999",
+            "0.0000001",
+            "\"0\"",
+            "\"-1\"",
+            "\"1e2\"",
+            "\"NaN\"",
+            "\"Infinity\"",
+            "\"1_000\"",
+            "\" 1\"",
+            "\"١٢\"",
+            "\"１\"",
+            "true",
+            "[1]",
+            "{\"a\":1}",
+            "\"1,5\"",
+            "\"+1\"",
+            "\"1.\"",
+            "\".5\"",
+            "\"\\ud800\"",
+            "99999999999",
+        ] {
+            assert_eq!(amount(bad), Err("invalid_amount".into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_member_that_is_there_is_the_amount() {
+        let body = br#"{"amount_usd":null,"amount":2}"#;
+        let fields = Fields::read(body).expect("an object");
+        let amount = fields.amount(&["amount_usd", "amount"]).expect("two");
+        assert_eq!(amount.micros(), 2_000_000);
+    }
+
+    #[test]
+    fn money_may_be_zero_where_it_is_a_target() {
+        let fields = Fields::read(br#"{"a":0,"b":null,"c":-1,"d":"0"}"#).expect("an object");
+        let money = |name| {
+            fields
+                .money(name, ProblemCode::InvalidAmount)
+                .map_err(|p| p.code)
+        };
+        assert_eq!(money("a"), Ok(Some(MicroUsd::ZERO)));
+        assert_eq!(money("b"), Ok(None));
+        assert_eq!(money("c"), Err("invalid_amount".into()));
+        assert_eq!(money("d"), Ok(Some(MicroUsd::ZERO)));
+    }
+
+    #[test]
+    fn z_and_offset_are_one_period() {
+        let period = |start: &str, end: &str| {
+            let body = format!(r#"{{"period_start":{start},"period_end":{end}}}"#);
+            let fields = Fields::read(body.as_bytes()).expect("an object");
+            let period = fields.period().map_err(|problem| problem.code);
+            period.map(|sent| sent.map(|sent| sent.period.to_string()))
+        };
+        let hour = Ok(Some("20261122T130000Z--20261122T140000Z".to_owned()));
+        for (start, end) in [
+            ("\"2026-11-22T13:00:00Z\"", "\"2026-11-22T14:00:00+00:00\""),
+            ("\"2026-11-22T15:00:00+02:00\"", "\"2026-11-22T14:00:00\""),
+        ] {
+            assert_eq!(period(start, end), hour, "{start}");
+        }
+        assert_eq!(period("null", "\"\""), Ok(None));
+        let day = "\"2026-11-22T14:00:00Z\"";
+        assert_eq!(period(day, "null"), Err("missing_fields".into()));
+        for (start, end) in [
+            (day, day),
+            (day, "\"2026-11-22T13:00:00Z\""),
+            (day, "7"),
+            (day, "\"yesterday\""),
+            (day, "\"9999-12-31T00:00:00Z\""),
+            ("[1]", day),
+        ] {
+            assert_eq!(
+                period(start, end),
+                Err("invalid_period".into()),
+                "{start} {end}"
+            );
+        }
     }
 
     #[test]
