@@ -23,6 +23,7 @@ mod live;
 mod migrate;
 mod open;
 mod pins;
+pub mod postgres;
 mod reader;
 mod row;
 mod tcb;

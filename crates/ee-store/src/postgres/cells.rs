@@ -104,7 +104,9 @@ pub(super) fn row(columns: &[Column], found: &PostgresRow, from: usize) -> Resul
     let cell = |(at, column): (usize, &Column)| {
         let at = from + at;
         let cell = match column.kind {
-            ColumnKind::Int => found.try_get::<_, Option<i64>>(at).map(|v| v.map(Cell::Int)),
+            ColumnKind::Int => found
+                .try_get::<_, Option<i64>>(at)
+                .map(|v| v.map(Cell::Int)),
             ColumnKind::Text => found
                 .try_get::<_, Option<String>>(at)
                 .map(|v| v.map(Cell::Text)),

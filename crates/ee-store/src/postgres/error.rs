@@ -12,21 +12,27 @@ pub enum PostgresError {
     #[error("EE_DATABASE_URL is no PostgreSQL URL ({0}): postgresql://user@host/database")]
     Url(String),
     /// The connection would be readable by others.
-    #[error("EE_DATABASE_URL names {host}, and this server speaks to PostgreSQL without TLS: use a \
-             Unix socket, loopback or a tunnel, or say sslmode=disable if the network is yours")]
+    #[error(
+        "EE_DATABASE_URL names {host}, and this server speaks to PostgreSQL without TLS: use a \
+             Unix socket, loopback or a tunnel, or say sslmode=disable if the network is yours"
+    )]
     OpenNetwork {
         /// The host.
         host: String,
     },
     /// TLS was asked for.
-    #[error("EE_DATABASE_URL asks for TLS, which this server does not speak to PostgreSQL: reach \
-             it over a Unix socket or a tunnel")]
+    #[error(
+        "EE_DATABASE_URL asks for TLS, which this server does not speak to PostgreSQL: reach \
+             it over a Unix socket or a tunnel"
+    )]
     Tls,
     /// Nobody answers, or the answer is no.
     #[error("PostgreSQL is not reached: {0}; see EE_DATABASE_URL")]
     Connect(String),
     /// A setting that durability rests on is off.
-    #[error("PostgreSQL has {name} = {found}: what it acknowledges could be lost; set it to {needed}")]
+    #[error(
+        "PostgreSQL has {name} = {found}: what it acknowledges could be lost; set it to {needed}"
+    )]
     Setting {
         /// The setting.
         name: &'static str,
@@ -36,8 +42,10 @@ pub enum PostgresError {
         needed: &'static str,
     },
     /// A newer server has migrated these books.
-    #[error("the books have schema {found}, this server knows {known}: run the newer server; \
-             schemas only go forward")]
+    #[error(
+        "the books have schema {found}, this server knows {known}: run the newer server; \
+             schemas only go forward"
+    )]
     NewerSchema {
         /// Their schema version; 0 is no schema at all.
         found: i64,
@@ -53,8 +61,10 @@ pub enum PostgresError {
         known: i64,
     },
     /// The script that made this schema is not the one compiled in.
-    #[error("migration {version} was applied from another script: this server and the one that \
-             made the books do not belong together")]
+    #[error(
+        "migration {version} was applied from another script: this server and the one that \
+             made the books do not belong together"
+    )]
     ChangedScript {
         /// Which migration.
         version: i64,

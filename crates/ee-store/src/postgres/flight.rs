@@ -8,8 +8,11 @@ use std::{
 
 use tokio_postgres::Error;
 
+/// A future among others.
+pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// A statement on its way: it is sent when it is first polled.
-pub(super) type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, Error>> + Send + 'a>>;
+pub(super) type Sent<'a> = Boxed<'a, Result<u64, Error>>;
 
 /// How a flight ended.
 pub(super) enum Landed {
@@ -24,7 +27,7 @@ pub(super) enum Landed {
 /// **Invariant:** a statement is sent only if all before it were; so a COMMIT at the end is never
 /// sent without the rest of its transaction.
 pub(super) async fn fly(mut statements: Vec<Sent<'_>>) -> Landed {
-    let mut answers: Vec<Option<Result<u64, Error>>> = Vec::with_capacity(statements.len());
+    let mut answers = Vec::with_capacity(statements.len());
     let unsent = poll_fn(|cx| {
         for (at, statement) in statements.iter_mut().enumerate() {
             match statement.as_mut().poll(cx) {
@@ -36,25 +39,31 @@ pub(super) async fn fly(mut statements: Vec<Sent<'_>>) -> Landed {
         Poll::Ready(None)
     })
     .await;
-    if let Some((at, error)) = unsent {
-        return Landed::NotSent(at, error);
+    match unsent {
+        Some((at, error)) => Landed::NotSent(at, error),
+        None => Landed::All(land(statements, answers).await.into_iter().collect()),
     }
+}
+
+/// Waits for all of some futures, each polled in its turn from the first on.
+pub(super) async fn together<T>(futures: Vec<Boxed<'_, T>>) -> Vec<T> {
+    let answers = futures.iter().map(|_| None).collect();
+    land(futures, answers).await
+}
+
+async fn land<T>(mut futures: Vec<Boxed<'_, T>>, mut answers: Vec<Option<T>>) -> Vec<T> {
     poll_fn(|cx| {
-        let mut waiting = false;
-        for (statement, answer) in statements.iter_mut().zip(&mut answers) {
+        let mut all = Poll::Ready(());
+        for (future, answer) in futures.iter_mut().zip(&mut answers) {
             if answer.is_none() {
-                match statement.as_mut().poll(cx) {
+                match future.as_mut().poll(cx) {
                     Poll::Ready(done) => *answer = Some(done),
-                    Poll::Pending => waiting = true,
+                    Poll::Pending => all = Poll::Pending,
                 }
             }
         }
-        if waiting {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        all
     })
     .await;
-    Landed::All(answers.into_iter().flatten().collect())
+    answers.into_iter().flatten().collect()
 }

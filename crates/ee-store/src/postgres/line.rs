@@ -46,7 +46,9 @@ impl Session {
     }
 
     fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<String, Statement>> {
-        self.prepared.lock().expect("nothing panics while it holds this")
+        self.prepared
+            .lock()
+            .expect("nothing panics while it holds this")
     }
 }
 
@@ -64,17 +66,9 @@ pub(super) struct Line {
 impl Line {
     /// The connection, waiting a little for one that is being made.
     pub(super) async fn session(&self) -> Result<Arc<Session>, StoreError> {
-        self.session_within(PATIENCE).await
-    }
-
-    /// The connection, waiting for one as long as `patience`.
-    pub(super) async fn session_within(
-        &self,
-        patience: Duration,
-    ) -> Result<Arc<Session>, StoreError> {
         let mut state = self.state.clone();
         let up = state.wait_for(|state| matches!(**state, State::Up(_)));
-        let found = match tokio::time::timeout(patience, up).await {
+        let found = match tokio::time::timeout(PATIENCE, up).await {
             Ok(Ok(state)) => Arc::clone(&state),
             Ok(Err(_)) => return Err(StoreError::Closed),
             Err(_) => Arc::clone(&self.state.borrow()),
@@ -92,10 +86,14 @@ impl Line {
     }
 }
 
-/// One for writing, one for reading: a long page must not stand before a commit.
+/// What each connection is for.
 pub(super) struct Lines {
+    /// Commits alone: whatever else stood between BEGIN and COMMIT would be part of them.
     pub(super) write: Line,
-    pub(super) read: Line,
+    /// What a batch needs before it is applied: a long page must not stand before it.
+    pub(super) look: Line,
+    /// Pages for people.
+    pub(super) page: Line,
 }
 
 /// Starts the thread; `first` runs once, on a connection of its own, before anything else.
@@ -107,36 +105,35 @@ where
     F: Future<Output = Result<(), PostgresError>>,
 {
     let down = || watch::channel(Arc::new(State::Down("not yet connected".to_owned())));
-    let ((write, for_write), (read, for_read)) = (down(), down());
+    let ((write, for_write), (look, for_look), (page, for_page)) = (down(), down(), down());
     let (ready, opened) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(PostgresError::Thread)?;
-    let serve = async move {
+    let work = async move || {
         let outcome = run_first(&config, first).await;
         let failed = outcome.is_err();
         if ready.send(outcome).is_ok() && !failed {
-            tokio::join!(keep_up(&config, write), keep_up(&config, read));
+            let (write, look) = (keep_up(&config, write), keep_up(&config, look));
+            tokio::join!(write, look, keep_up(&config, page));
         }
     };
     thread::Builder::new()
         .name("ee-postgres".to_owned())
-        .spawn(move || runtime.block_on(serve))
+        .spawn(move || runtime.block_on(work()))
         .map_err(PostgresError::Thread)?;
     opened
         .await
         .map_err(|_| PostgresError::Connect("its thread ended".to_owned()))??;
     Ok(Lines {
         write: Line { state: for_write },
-        read: Line { state: for_read },
+        look: Line { state: for_look },
+        page: Line { state: for_page },
     })
 }
 
-async fn run_first<F>(
-    config: &Config,
-    first: impl FnOnce(Client) -> F,
-) -> Result<(), PostgresError>
+async fn run_first<F>(config: &Config, first: impl FnOnce(Client) -> F) -> Result<(), PostgresError>
 where
     F: Future<Output = Result<(), PostgresError>>,
 {
@@ -236,7 +233,9 @@ async fn check_settings(client: &Client) -> Result<(), PostgresError> {
     // Every statement of ours goes by a key; without statistics the planner would read small
     // tables whole and go on doing so while they grow.
     client
-        .batch_execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+        .batch_execute(
+            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+        )
         .await?;
     Ok(())
 }

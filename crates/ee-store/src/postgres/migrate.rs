@@ -26,7 +26,11 @@ pub(super) async fn migrate(client: &Client, scripts: &[&str]) -> Result<(), Pos
         ))
         .await?;
     let outcome = apply(client, scripts).await;
-    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let end = if outcome.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
     client.batch_execute(end).await?;
     outcome
 }

@@ -15,30 +15,24 @@ mod error;
 mod flight;
 mod line;
 mod migrate;
+mod read;
 mod statements;
+mod write;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use ee_core::journal::LedgerId;
-use ee_protocol::time::Timestamp;
 use tokio_postgres::{
     Client, Config,
     config::{Host, SslMode},
-    types::ToSql,
 };
 
 pub use error::PostgresError;
 
-use self::{
-    cells::Value,
-    error::{is_lost, of_read, text},
-    flight::{Landed, Sent, fly},
-    line::{Line, Lines, Session},
-};
+use self::{error::text, line::Lines, write::Attempt};
 use crate::{
     error::StoreError,
-    ledger::{Batch, Column, CommitError, Head, LedgerStore, Lookup, Page, Row},
-    row::signed,
+    ledger::{Batch, CommitError, Head, LedgerStore, Lookup, Page, Row},
 };
 
 /// How long a commit waits for PostgreSQL to say what became of it. Requests that need no books
@@ -48,6 +42,14 @@ const OUTCOME: Duration = Duration::from_secs(15 * 60);
 /// How often a batch is sent again when connections keep breaking under it: each time the head
 /// still shows the old place. A server that crashes on every one of them will not take the next.
 const ATTEMPTS: usize = 16;
+
+/// Between two questions for the head while PostgreSQL is away.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A connection over TCP that is silent is probed after so long, for firewalls forget it.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// What was sent and not acknowledged by then ends a connection over TCP: its server is gone.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The books in a PostgreSQL database.
 #[derive(Clone)]
@@ -61,14 +63,6 @@ impl std::fmt::Debug for PostgresLedger {
     }
 }
 
-/// What became of one attempt to commit.
-enum Attempt {
-    Done,
-    Refused(CommitError),
-    /// The head has moved, or the connection broke: the head tells.
-    Unclear(String),
-}
-
 impl PostgresLedger {
     /// Opens the books at `url`; migrates them, and begins them under `fresh_id` if there are none.
     ///
@@ -77,7 +71,7 @@ impl PostgresLedger {
     pub async fn open(url: &str, fresh_id: LedgerId) -> Result<Self, PostgresError> {
         let first = async move |client: Client| {
             migrate::migrate(&client, migrate::SCRIPTS).await?;
-            create_head(&client, &Head::fresh(fresh_id)).await
+            write::create_head(&client, &Head::fresh(fresh_id)).await
         };
         Self::start(url, first).await
     }
@@ -104,44 +98,14 @@ impl PostgresLedger {
         })
     }
 
-    async fn attempt(&self, batch: &Batch) -> Attempt {
-        let session = match self.lines.write.session().await {
-            Ok(session) => session,
-            Err(error) => return Attempt::Refused(CommitError::Unavailable(error.to_string())),
-        };
-        let flight = match prepare(&session, batch).await {
-            Ok(flight) => flight,
-            Err(error) if is_lost(&error) => {
-                return Attempt::Refused(CommitError::Unavailable(text(&error)));
-            }
-            Err(error) => return Attempt::Refused(CommitError::Unknown(text(&error))),
-        };
-        let landed = fly(flight.statements(&session.client)).await;
-        match landed {
-            Landed::All(Ok(_)) => Attempt::Done,
-            Landed::All(Err(error)) => refused(&error),
-            Landed::NotSent(0, error) => {
-                Attempt::Refused(CommitError::Unavailable(text(&error)))
-            }
-            Landed::NotSent(_, error) => {
-                // The transaction is open and will not be committed; nobody is to share it.
-                let _ = session.client.batch_execute("ROLLBACK").await;
-                Attempt::Unclear(text(&error))
-            }
-        }
-    }
-
     /// Where the books stand, as soon as anybody can tell.
     async fn head_at_last(&self) -> Result<Head, String> {
         let asking = async {
             loop {
-                if let Ok(session) = self.lines.write.session_within(OUTCOME).await {
-                    match read_head(&session).await {
-                        Err(StoreError::Unavailable(_)) => {}
-                        answer => return answer.map_err(|error| error.to_string()),
-                    }
+                match self.head().await {
+                    Err(StoreError::Unavailable(_)) => tokio::time::sleep(AGAIN).await,
+                    answer => return answer.map_err(|error| error.to_string()),
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         match tokio::time::timeout(OUTCOME, asking).await {
@@ -153,46 +117,104 @@ impl PostgresLedger {
 
 impl LedgerStore for PostgresLedger {
     async fn head(&self) -> Result<Head, StoreError> {
-        read_head(&*self.lines.write.session().await?).await
+        read::head(&*self.lines.look.session().await?).await
     }
 
     async fn lookup(&self, wanted: Vec<Lookup>) -> Result<Vec<Vec<Row>>, StoreError> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        look_up(&*self.lines.write.session().await?, &wanted).await
+        read::look_up(&*self.lines.look.session().await?, &wanted).await
     }
 
     async fn page(&self, page: Page) -> Result<Vec<Row>, StoreError> {
-        read_page(&*self.lines.read.session().await?, &page).await
+        read::page(&*self.lines.page.session().await?, &page).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        let mut reason = String::new();
-        let mut sent = false;
+        let mut doubt: Option<String> = None;
         for _ in 0..ATTEMPTS {
-            match self.attempt(&batch).await {
-                Attempt::Done => return Ok(()),
-                // An earlier attempt has shown by the head that it came to nothing.
-                Attempt::Refused(CommitError::Unavailable(_)) if sent => {}
-                Attempt::Refused(error) => return Err(error),
-                Attempt::Unclear(why) => {
-                    sent = true;
-                    reason = why;
+            match (write::attempt(&self.lines.write, &batch).await, &doubt) {
+                (Attempt::Done, _) => return Ok(()),
+                (Attempt::Refused(error), None) => return Err(error),
+                // An earlier attempt may still be on its way inside the server.
+                (Attempt::Refused(CommitError::Unavailable(_)), Some(_)) => {}
+                (Attempt::Refused(error), Some(before)) => {
+                    return Err(CommitError::Unknown(format!("{before}; {error}")));
                 }
+                (Attempt::Unclear(why), _) => doubt = Some(why),
             }
             match self.head_at_last().await {
                 Ok(head) if head == batch.next => return Ok(()),
                 Ok(head) if head == batch.expected => {}
                 Ok(_) => return Err(CommitError::Lost),
-                Err(why) => return Err(CommitError::Unknown(format!("{reason}; {why}"))),
+                Err(why) => return Err(CommitError::Unknown(why)),
             }
         }
-        Err(CommitError::Unknown(reason))
+        Err(CommitError::Unknown(doubt.unwrap_or_default()))
     }
 
     async fn failed(&self) -> String {
-        tokio::join!(self.lines.write.closed(), self.lines.read.closed());
+        self.lines.write.closed().await;
         "the thread of PostgreSQL's connections ended unasked".to_owned()
+    }
+}
+
+/// Reads the URL, and refuses a way to the server that others could read along.
+fn config(url: &str) -> Result<Config, PostgresError> {
+    let mut config: Config = url
+        .parse()
+        .map_err(|error: tokio_postgres::Error| PostgresError::Url(text(&error)))?;
+    match config.get_ssl_mode() {
+        SslMode::Disable => {}
+        SslMode::Prefer => refuse_open_network(&config)?,
+        _ => return Err(PostgresError::Tls),
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("easyenclave");
+    }
+    config.keepalives_idle(KEEPALIVE);
+    config.tcp_user_timeout(SILENCE);
+    Ok(config)
+}
+
+fn refuse_open_network(config: &Config) -> Result<(), PostgresError> {
+    for host in config.get_hosts() {
+        let Host::Tcp(name) = host else { continue };
+        let address: Result<IpAddr, _> = name.parse();
+        let local = name == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        if !local {
+            return Err(PostgresError::OpenNetwork { host: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_readable_way_to_the_server_is_refused() {
+        for local in [
+            "postgresql://ee@%2Frun%2Fpostgresql/ee",
+            "postgresql://ee:secret@127.0.0.1:5433/ee",
+            "postgresql://ee@[::1]/ee",
+            "postgresql://ee@localhost/ee",
+            "postgresql://ee@db.internal/ee?sslmode=disable",
+        ] {
+            assert!(config(local).is_ok(), "{local}");
+        }
+        let open = config("postgresql://ee:secret@db.internal/ee");
+        assert!(matches!(open, Err(PostgresError::OpenNetwork { host }) if host == "db.internal"));
+        let tls = config("postgresql://ee@localhost/ee?sslmode=require");
+        assert!(matches!(tls, Err(PostgresError::Tls)));
+    }
+
+    #[test]
+    fn a_bad_url_is_named_without_its_password() {
+        let error = config("postgresql://ee:secret@localhost:port/ee").unwrap_err();
+        assert!(error.to_string().contains("EE_DATABASE_URL"), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

@@ -102,10 +102,16 @@ pub(super) fn page(page: &Page) -> String {
         Direction::Ascending => (">", "ASC"),
         Direction::Descending => ("<", "DESC"),
     };
-    let order: Vec<String> = page.order.iter().map(|name| format!("\"{name}\"")).collect();
+    let order: Vec<String> = page
+        .order
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect();
     if page.after.is_some() {
         let from = page.equals.len() + 1;
-        let marks: Vec<String> = (from..from + order.len()).map(|n| format!("${n}")).collect();
+        let marks: Vec<String> = (from..from + order.len())
+            .map(|n| format!("${n}"))
+            .collect();
         let (order, marks) = (order.join(", "), marks.join(", "));
         let _ = write!(sql, " {joint} ({order}) {sign} ({marks})");
     }
