@@ -9,6 +9,7 @@ pub mod eligibility;
 pub mod facts;
 pub mod journal;
 pub mod legacy;
+pub mod observer;
 pub mod policy;
 pub mod rate;
 pub mod registry;

@@ -43,6 +43,7 @@ impl<L: TunnelLink> Plane<L> {
                 let node = self.registry.waiting(tunnel).map(|node| node.id.clone());
                 self.reconsider(node, now);
             }
+            Event::WaitingToJoin(..) => {}
             Event::Health(heartbeat) => self.heartbeat(tunnel, now, heartbeat),
             Event::HealthTimedOut => {
                 let node = self

@@ -15,7 +15,10 @@ use super::{
     line::{Answer, Due, Line},
     refusal,
 };
-use crate::attestation::{AttestationCode, Failure, Verdict};
+use crate::{
+    attestation::{AttestationCode, Failure, Verdict},
+    registry::ProvenNode,
+};
 
 /// Longest wait of a registered socket for an attestation slot (TUNNEL 11).
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -240,7 +243,10 @@ impl Session {
         match verdict {
             Verdict::Pass(result) => self.first_pass(now, *result),
             Verdict::Fail(failure) => self.refuse(failure.into()),
-            Verdict::Indeterminate(failure) => self.unproven(now, failure),
+            Verdict::Indeterminate(failure) => {
+                let proved = self.proved_by_token(&failure);
+                self.unproven(now, failure, proved);
+            }
         }
     }
 
@@ -277,7 +283,7 @@ impl Session {
     }
 
     /// No verdict: the agent is told to wait and is challenged again. The plane hears of it once.
-    fn unproven(&mut self, now: Timestamp, failure: Failure) {
+    fn unproven(&mut self, now: Timestamp, failure: Failure, proved: Option<ProvenNode>) {
         let State::Attesting(attesting) = &mut self.state else {
             return;
         };
@@ -291,12 +297,25 @@ impl Session {
             Some(wait),
         );
         if first {
-            let refusal = failure.into();
+            let refusal = failure.clone().into();
             self.emit(Event::Refused(Box::new(RefusedRegistration {
                 registration,
                 refusal,
             })));
         }
+        if let Some(node) = proved {
+            self.known_to_plane = true;
+            self.emit(Event::WaitingToJoin(node, failure));
+        }
+    }
+
+    /// The node that a session proved to be although its evidence could not be judged: the check
+    /// of the node token comes before everything that waits for others.
+    fn proved_by_token(&self, failure: &Failure) -> Option<ProvenNode> {
+        let claimant = self.claimant()?;
+        let proved = !claimant.node_keys.is_empty()
+            && failure.code.stage() > AttestationCode::NodeTokenInvalid.stage();
+        proved.then(|| ProvenNode::by_token(claimant.registration.node_id.clone()))
     }
 
     pub(super) fn admission(&mut self, now: Timestamp, admission: Admission) {
@@ -322,7 +341,8 @@ impl Session {
                 attesting.phase = Phase::Proving {
                     handshake_until: None,
                 };
-                self.unproven(now, failure);
+                let proved = self.proved_by_token(&failure);
+                self.unproven(now, failure, proved);
             }
         }
     }
@@ -373,7 +393,7 @@ impl Session {
                 None => self.refuse(SessionRefusal::InnerTlsFailed),
                 Some(Due::AnswerLate) => self.refuse(refusal::attestation_timeout()),
                 Some(Due::VerdictLost) => {
-                    self.unproven(now, Failure::new(AttestationCode::LogUnavailable));
+                    self.unproven(now, Failure::new(AttestationCode::LogUnavailable), None);
                 }
                 Some(Due::Challenge(_)) => self.challenge_again(now),
             },

@@ -8,7 +8,10 @@ use ee_protocol::{
 };
 
 use super::{Registration, SessionRefusal};
-use crate::attestation::{AttestationResult, Failure};
+use crate::{
+    attestation::{AttestationResult, Failure},
+    registry::ProvenNode,
+};
 
 /// An effect the shell carries out, in the order in which commands are polled.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +147,9 @@ pub enum Event {
     Failed(Failure),
     /// A re-attestation could not be judged; nobody's fault here.
     Waiting(Failure),
+    /// The first evidence of a session could not be judged, but the session proved the node's
+    /// token: the node is back and waits for a verdict.
+    WaitingToJoin(ProvenNode, Failure),
     /// A heartbeat.
     Health(Heartbeat),
     /// No heartbeat came in time.

@@ -146,6 +146,7 @@ impl Model {
                 self.told_closed = true;
             }
             Event::Refused(_) => assert!(!self.admitted, "an attested session is not refused"),
+            Event::WaitingToJoin(..) => assert!(!self.admitted, "an attested session has joined"),
             Event::Reattested(_)
             | Event::Failed(_)
             | Event::Waiting(_)

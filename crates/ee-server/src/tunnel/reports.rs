@@ -96,6 +96,7 @@ fn is_repeatable(event: &Event) -> bool {
         | Event::Refused(_)
         | Event::Failed(_)
         | Event::Waiting(_)
+        | Event::WaitingToJoin(..)
         | Event::HealthTimedOut
         | Event::Alive
         | Event::Closed => false,
