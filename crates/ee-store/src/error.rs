@@ -47,6 +47,17 @@ pub enum OpenError {
         /// The newest version this program has a script for.
         known: i64,
     },
+    /// An older server made this database, and it was opened to read only.
+    #[error("{} has schema {found}, this program reads {known}: start the server once, it brings \
+             the schema forward", path.display())]
+    OlderSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The version this program reads.
+        known: i64,
+    },
     /// The script that made this schema is not the one compiled in.
     #[error("{}: migration {version} was applied from another script: this server and the \
              one that made the database do not belong together", path.display())]

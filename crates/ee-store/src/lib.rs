@@ -15,6 +15,7 @@
 mod attestation_log;
 mod attestations;
 mod auth;
+mod backup;
 mod clock;
 mod collateral;
 mod error;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use attestation_log::{LogBroken, LogEntry, LogHead, LogRecord};
 pub use auth::AuthRow;
+pub use backup::{BackupError, Copied, back_up, restore};
 pub use collateral::CollateralMark;
 pub use error::{OpenError, StoreError};
 pub use live::{AppRow, LiveRows, NodeRow};

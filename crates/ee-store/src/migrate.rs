@@ -21,6 +21,43 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
     apply(connection, path, SCRIPTS)
 }
 
+/// Checks that the schema is exactly the newest one, and changes nothing.
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    };
+    let known = i64::try_from(SCRIPTS.len()).expect("scripts are few");
+    let found = newest(connection).map_err(sqlite)?;
+    if found > known {
+        return Err(OpenError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    }
+    for (version, script) in (1..).zip(SCRIPTS) {
+        let sum = digest(&SHA256, script.as_bytes());
+        match recorded(connection, version).map_err(sqlite)? {
+            Some(recorded) if recorded == sum.as_ref() => {}
+            Some(_) => {
+                return Err(OpenError::ChangedScript {
+                    path: path.to_owned(),
+                    version,
+                });
+            }
+            None => {
+                return Err(OpenError::OlderSchema {
+                    path: path.to_owned(),
+                    found,
+                    known,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn apply(connection: &mut Connection, path: &Path, scripts: &[&str]) -> Result<(), OpenError> {
     let sqlite = |source| OpenError::Sqlite {
         path: path.to_owned(),

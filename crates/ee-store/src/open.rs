@@ -33,8 +33,15 @@ pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) wal: Option<PathBuf>,
     pub(crate) lock: Option<File>,
-    /// A second connection, which only reads.
-    pub(crate) reading: Option<Connection>,
+    /// Further connections, which only read.
+    pub(crate) reading: Option<Reading>,
+}
+
+/// Connections that cannot write.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) pages: Connection,
+    pub(crate) lookups: Connection,
 }
 
 /// Statements kept prepared: the books and the registry together have fewer.
@@ -65,8 +72,25 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     })
 }
 
-/// A connection that cannot write.
-fn open_reading(path: &Path) -> Result<Connection, OpenError> {
+/// Opens a database that is there, ours, and of this program's schema, to read only.
+pub(crate) fn open_read_only(path: &Path) -> Result<Reading, OpenError> {
+    assert_sqlite_version()?;
+    if refuse_foreign(path)? {
+        return Err(io("read", path)(ErrorKind::NotFound.into()));
+    }
+    let reading = open_reading(path)?;
+    migrate::check(&reading.pages, path)?;
+    Ok(reading)
+}
+
+fn open_reading(path: &Path) -> Result<Reading, OpenError> {
+    Ok(Reading {
+        pages: read_only(path)?,
+        lookups: read_only(path)?,
+    })
+}
+
+fn read_only(path: &Path) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -102,7 +126,7 @@ fn assert_sqlite_version() -> Result<(), OpenError> {
     Ok(())
 }
 
-fn create_parents(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn create_parents(path: &Path) -> Result<(), OpenError> {
     let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -117,7 +141,7 @@ fn create_parents(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Held until the file is closed; the operating system frees it when a process dies.
-fn take_lock(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn take_lock(path: &Path) -> Result<File, OpenError> {
     let lock = with_suffix(path, ".lock");
     let file = OpenOptions::new()
         .create(true)

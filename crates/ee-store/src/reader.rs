@@ -1,4 +1,4 @@
-//! A second connection that only reads: long histories must not stand in the writer's way.
+//! Connections that only read: long histories must not stand in the writer's way.
 //!
 //! In WAL mode a reader sees every committed transaction and blocks nobody. Each piece of work is
 //! one bounded page, so that no read transaction keeps the log from being brought home for long.
@@ -23,10 +23,10 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Starts the thread on a connection of its own.
-    pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(crate) fn start(name: &str, connection: Connection) -> std::io::Result<Self> {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE);
         thread::Builder::new()
-            .name("ee-store-read".to_owned())
+            .name(name.to_owned())
             .spawn(move || {
                 while let Some(job) = jobs.blocking_recv() {
                     job(&connection);

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     error::{OpenError, StoreError},
-    open::{self, Opened},
+    open::{self, Opened, Reading},
     reader::Reader,
 };
 
@@ -51,7 +51,15 @@ pub struct Store {
     queue: mpsc::Sender<Message>,
     failure: watch::Receiver<Health>,
     /// None for a database in memory: a second connection would see another one.
-    reader: Option<Reader>,
+    readers: Option<Readers>,
+}
+
+/// Connections that only read: one for pages of history, one for what the books look up, so that
+/// neither waits for the other.
+#[derive(Debug, Clone)]
+struct Readers {
+    pages: Reader,
+    lookups: Reader,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +87,27 @@ impl Store {
         open::open_in_memory().and_then(|opened| Self::start(opened, Path::new(":memory:")))
     }
 
+    /// Opens a database that another process may be writing: nothing is created, locked, migrated
+    /// or written, and everything that would write answers that the store is closed.
+    ///
+    /// # Errors
+    /// When it is not there, not ours, or of another schema.
+    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        let reading = open::open_read_only(path)?;
+        let readers = Readers::start(reading).map_err(|source| OpenError::Directory {
+            doing: "start the threads for",
+            path: path.to_owned(),
+            source,
+        })?;
+        let (queue, _) = mpsc::channel(1);
+        let (_, failure) = watch::channel(Health::Closed);
+        Ok(Self {
+            queue,
+            failure,
+            readers: Some(readers),
+        })
+    }
+
     fn start(opened: Opened, path: &Path) -> Result<Self, OpenError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (health, failure) = watch::channel(Health::Working);
@@ -93,7 +122,7 @@ impl Store {
             path: path.to_owned(),
             source,
         };
-        let reader = reading.map(Reader::start).transpose().map_err(failed)?;
+        let readers = reading.map(Readers::start).transpose().map_err(failed)?;
         thread::Builder::new()
             .name("ee-store".to_owned())
             .spawn(move || {
@@ -109,7 +138,7 @@ impl Store {
         Ok(Self {
             queue,
             failure,
-            reader,
+            readers,
         })
     }
 
@@ -170,10 +199,31 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        match &self.reader {
-            Some(reader) => reader.run(work).await,
+        match &self.readers {
+            Some(readers) => readers.pages.run(work).await,
             None => self.run(work).await,
         }
+    }
+
+    /// The same, for the books' own short questions.
+    pub(crate) async fn look<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.readers {
+            Some(readers) => readers.lookups.run(work).await,
+            None => self.run(work).await,
+        }
+    }
+}
+
+impl Readers {
+    fn start(reading: Reading) -> std::io::Result<Self> {
+        Ok(Self {
+            pages: Reader::start("ee-store-pages", reading.pages)?,
+            lookups: Reader::start("ee-store-look", reading.lookups)?,
+        })
     }
 }
 

@@ -38,17 +38,29 @@ impl SqliteLedger {
     }
 }
 
+impl SqliteLedger {
+    /// The books of a store that was opened to read only.
+    pub fn read_only(store: Store) -> Self {
+        Self { store }
+    }
+}
+
 impl LedgerStore for SqliteLedger {
     async fn head(&self) -> Result<Head, StoreError> {
-        self.store.run(read_head).await
+        self.store.look(read_head).await
     }
 
     async fn lookup(&self, wanted: Vec<Lookup>) -> Result<Vec<Vec<Row>>, StoreError> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
+        // One read transaction: cheaper than one a question, and all answers are of one moment.
         self.store
-            .run(move |db| wanted.iter().map(|one| look_up(db, one)).collect())
+            .look(move |db| {
+                let alone = db.is_autocommit().then(|| db.unchecked_transaction());
+                let _moment = alone.transpose()?;
+                wanted.iter().map(|one| look_up(db, one)).collect()
+            })
             .await
     }
 
