@@ -8,6 +8,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ee_protocol::time::Timestamp;
 
+pub use crate::books::rows::{BreachCause as Breach, Dependency, Ending, Lack, Track};
+use crate::books::rows::{FactKind as RowKind, FactRow, ObserverRow};
+
 pub mod evidence;
 pub mod spans;
 
@@ -24,52 +27,6 @@ impl Epoch {
     pub const NONE: Self = Self(0);
 }
 
-/// One of the two things that must hold for a node to be covered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Track {
-    /// Its heartbeats pass.
-    Health,
-    /// Its attestation is valid and young enough.
-    Attestation,
-}
-
-/// What a node did wrong at one instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Breach {
-    /// No heartbeat in time.
-    HealthTimeout,
-    /// A heartbeat that says that the backend is not well.
-    HealthFail,
-    /// No attestation in time.
-    AttestTimeout,
-    /// Evidence that was refused.
-    AttestRejected,
-    /// Abuse that the owner authorised; it lasts as long as the report says.
-    Abuse,
-}
-
-/// What we need to reach a verdict on evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Dependency {
-    /// The collateral service.
-    Pccs,
-    /// The releases with their allowlists.
-    Github,
-    /// Our own queue of evidence.
-    Admission,
-}
-
-/// Why a node is not in good standing. Never excused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lack {
-    /// It is banned.
-    Inactive,
-    /// Less stake than its network demands.
-    Stake,
-    /// Its registration ended.
-    Registration,
-}
-
 /// What a fact says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FactKind {
@@ -83,109 +40,6 @@ pub enum FactKind {
     Down(Dependency),
     /// The node was not in good standing.
     Lack(Lack),
-}
-
-impl FactKind {
-    /// Every kind, in the order of its code.
-    pub const ALL: [Self; 16] = [
-        Self::Covered(Track::Health),
-        Self::Covered(Track::Attestation),
-        Self::Breach(Breach::HealthTimeout),
-        Self::Breach(Breach::HealthFail),
-        Self::Breach(Breach::AttestTimeout),
-        Self::Breach(Breach::AttestRejected),
-        Self::Breach(Breach::Abuse),
-        Self::Waiting(Dependency::Pccs),
-        Self::Waiting(Dependency::Github),
-        Self::Waiting(Dependency::Admission),
-        Self::Down(Dependency::Pccs),
-        Self::Down(Dependency::Github),
-        Self::Down(Dependency::Admission),
-        Self::Lack(Lack::Inactive),
-        Self::Lack(Lack::Stake),
-        Self::Lack(Lack::Registration),
-    ];
-
-    /// The stable number in tables, hashes and the journal.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Covered(Track::Health) => 1,
-            Self::Covered(Track::Attestation) => 2,
-            Self::Breach(Breach::HealthTimeout) => 10,
-            Self::Breach(Breach::HealthFail) => 11,
-            Self::Breach(Breach::AttestTimeout) => 12,
-            Self::Breach(Breach::AttestRejected) => 13,
-            Self::Breach(Breach::Abuse) => 14,
-            Self::Waiting(Dependency::Pccs) => 20,
-            Self::Waiting(Dependency::Github) => 21,
-            Self::Waiting(Dependency::Admission) => 22,
-            Self::Down(Dependency::Pccs) => 30,
-            Self::Down(Dependency::Github) => 31,
-            Self::Down(Dependency::Admission) => 32,
-            Self::Lack(Lack::Inactive) => 40,
-            Self::Lack(Lack::Stake) => 41,
-            Self::Lack(Lack::Registration) => 42,
-        }
-    }
-
-    /// The kind with this code.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.code() == code)
-    }
-
-    /// The word that people read.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Covered(Track::Health) => "health",
-            Self::Covered(Track::Attestation) => "attestation",
-            Self::Breach(Breach::HealthTimeout) => "health_timeout",
-            Self::Breach(Breach::HealthFail) => "health_fail",
-            Self::Breach(Breach::AttestTimeout) => "attest_timeout",
-            Self::Breach(Breach::AttestRejected) => "attest_rejected",
-            Self::Breach(Breach::Abuse) => "abuse_authorized",
-            Self::Waiting(Dependency::Pccs) => "waiting_pccs",
-            Self::Waiting(Dependency::Github) => "waiting_github",
-            Self::Waiting(Dependency::Admission) => "waiting_admission",
-            Self::Down(Dependency::Pccs) => "pccs_down",
-            Self::Down(Dependency::Github) => "github_down",
-            Self::Down(Dependency::Admission) => "admission_down",
-            Self::Lack(Lack::Inactive) => "node_inactive",
-            Self::Lack(Lack::Stake) => "stake_missing",
-            Self::Lack(Lack::Registration) => "registration_expired",
-        }
-    }
-}
-
-/// How a fact ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ending {
-    /// It has not: it holds as long as its observer lives.
-    Open,
-    /// Somebody saw it end.
-    Seen,
-    /// Its observer died: it is cut at the last that is known.
-    Lost,
-}
-
-impl Ending {
-    /// The stable number in tables and hashes.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Open => 0,
-            Self::Seen => 1,
-            Self::Lost => 2,
-        }
-    }
-
-    /// The ending with this code.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Open),
-            1 => Some(Self::Seen),
-            2 => Some(Self::Lost),
-            _ => None,
-        }
-    }
 }
 
 /// One fact.
@@ -247,27 +101,44 @@ impl Fact {
     }
 }
 
-/// One life of a process that watches nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observer {
-    /// Which replica it is.
-    pub replica: String,
-    /// Since when it watches.
-    pub started: Timestamp,
-    /// All facts up to here are in.
-    pub watermark: Timestamp,
-    /// When it asked its nodes to go elsewhere.
-    pub drained: Option<Timestamp>,
-    /// How its life ended; open while it lives.
-    pub ending: Ending,
+impl FactKind {
+    /// How a row says it: kind and cause.
+    pub const fn columns(self) -> (RowKind, u8) {
+        match self {
+            Self::Covered(Track::Health) => (RowKind::Health, 0),
+            Self::Covered(Track::Attestation) => (RowKind::Attestation, 0),
+            Self::Breach(breach) => (RowKind::Breach, breach.number()),
+            Self::Waiting(dependency) => (RowKind::Waiting, dependency.number()),
+            Self::Down(dependency) => (RowKind::DependencyDown, dependency.number()),
+            Self::Lack(lack) => (RowKind::Lack, lack.number()),
+        }
+    }
+
+    /// What a row says; none for a cause that no row has.
+    pub fn from_columns(kind: RowKind, cause: u8) -> Option<Self> {
+        match kind {
+            RowKind::Health => Some(Self::Covered(Track::Health)),
+            RowKind::Attestation => Some(Self::Covered(Track::Attestation)),
+            RowKind::Breach => Breach::from_number(cause).map(Self::Breach),
+            RowKind::Waiting => Dependency::from_number(cause).map(Self::Waiting),
+            RowKind::DependencyDown => Dependency::from_number(cause).map(Self::Down),
+            RowKind::Lack => Lack::from_number(cause).map(Self::Lack),
+        }
+    }
 }
 
-impl Observer {
-    /// Whether it lives.
-    pub fn is_alive(&self) -> bool {
-        self.ending == Ending::Open
+impl Fact {
+    /// The fact that a row keeps; none for a row that the books never write.
+    pub fn from_row(row: &FactRow) -> Option<Self> {
+        Some(Self {
+            kind: FactKind::from_columns(row.kind, row.cause)?,
+            epoch: Epoch(row.epoch.unwrap_or(Epoch::NONE.0)),
+            from: row.from,
+            until: row.until.unwrap_or(Timestamp::FAR_FUTURE),
+            ending: row.ending,
+        })
     }
 }
 
 /// The observers that unsettled periods may need, by epoch.
-pub type Observers = BTreeMap<Epoch, Observer>;
+pub type Observers = BTreeMap<Epoch, ObserverRow>;

@@ -5,6 +5,7 @@
 //! and every effect is a value that the caller carries out.
 
 pub mod attestation;
+pub mod books;
 pub mod eligibility;
 pub mod facts;
 pub mod journal;

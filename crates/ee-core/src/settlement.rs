@@ -7,6 +7,7 @@
 
 use ee_protocol::time::Timestamp;
 
+pub use crate::books::rows::{Reason, ReasonRow as Finding, Verdict};
 use crate::facts::{
     Breach, Lack,
     evidence::Evidence,
@@ -17,131 +18,6 @@ use crate::facts::{
 mod naive;
 #[cfg(test)]
 mod tests;
-
-/// What a node earned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Decision {
-    /// Nothing.
-    Fail,
-    /// It cannot be told yet; at the deadline the charge is split without fault.
-    Inconclusive,
-    /// Its charge.
-    Pass,
-}
-
-impl Decision {
-    /// The word in answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fail => "fail",
-            Self::Inconclusive => "inconclusive",
-            Self::Pass => "pass",
-        }
-    }
-
-    /// The stable number in tables and the journal.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Fail => 0,
-            Self::Inconclusive => 1,
-            Self::Pass => 2,
-        }
-    }
-
-    /// The decision with this code.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Fail),
-            1 => Some(Self::Inconclusive),
-            2 => Some(Self::Pass),
-            _ => None,
-        }
-    }
-}
-
-/// Why a node did not pass. The order is the order of answers; the words up to
-/// [`Reason::AbuseAuthorized`] are the prototype's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// There is no such node.
-    NodeNotFound,
-    /// It is banned.
-    NodeInactive,
-    /// Its evidence was refused.
-    AttestationInvalid,
-    /// It said that its backend is not well.
-    HealthFail,
-    /// Less stake than demanded.
-    StakeMissing,
-    /// Heartbeats are missing.
-    HealthMiss,
-    /// An attestation is missing.
-    AttestMiss,
-    /// The owner authorised an abuse report.
-    AbuseAuthorized,
-    /// Nothing at all was seen of it.
-    NoEvidence,
-    /// Its registration ended.
-    RegistrationExpired,
-    /// Too little was seen of it, through no fault of its own.
-    Inconclusive,
-}
-
-impl Reason {
-    /// Every reason, in order.
-    pub const ALL: [Self; 11] = [
-        Self::NodeNotFound,
-        Self::NodeInactive,
-        Self::AttestationInvalid,
-        Self::HealthFail,
-        Self::StakeMissing,
-        Self::HealthMiss,
-        Self::AttestMiss,
-        Self::AbuseAuthorized,
-        Self::NoEvidence,
-        Self::RegistrationExpired,
-        Self::Inconclusive,
-    ];
-
-    /// The word in answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NodeNotFound => "node_not_found",
-            Self::NodeInactive => "node_inactive",
-            Self::AttestationInvalid => "attestation_invalid",
-            Self::HealthFail => "health_fail",
-            Self::StakeMissing => "stake_missing",
-            Self::HealthMiss => "health_miss",
-            Self::AttestMiss => "attest_miss",
-            Self::AbuseAuthorized => "abuse_authorized",
-            Self::NoEvidence => "no_evidence",
-            Self::RegistrationExpired => "registration_expired",
-            Self::Inconclusive => "inconclusive",
-        }
-    }
-
-    /// The stable number in tables and the journal.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::NodeNotFound => 0,
-            Self::NodeInactive => 1,
-            Self::AttestationInvalid => 2,
-            Self::HealthFail => 3,
-            Self::StakeMissing => 4,
-            Self::HealthMiss => 5,
-            Self::AttestMiss => 6,
-            Self::AbuseAuthorized => 7,
-            Self::NoEvidence => 8,
-            Self::RegistrationExpired => 9,
-            Self::Inconclusive => 10,
-        }
-    }
-
-    /// The reason with this code.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.code() == code)
-    }
-}
 
 impl From<Breach> for Reason {
     fn from(breach: Breach) -> Self {
@@ -165,26 +41,11 @@ impl From<Lack> for Reason {
     }
 }
 
-/// A reason with where it was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finding {
-    /// Why.
-    pub reason: Reason,
-    /// Where the first occurrence begins.
-    pub first: Timestamp,
-    /// Where the last occurrence ends; an instant ends where it begins.
-    pub last: Timestamp,
-    /// How many occurrences; a failure that several facts tell of is one.
-    pub count: u32,
-    /// How much more of the same was excused, in milliseconds rounded down.
-    pub excused_ms: u64,
-}
-
 /// What a node earned in a window, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Judgement {
     /// What it earned.
-    pub decision: Decision,
+    pub verdict: Verdict,
     /// Why not more, each reason once, in their order; empty for a pass.
     pub findings: Vec<Finding>,
     /// The window's length, in microseconds.
@@ -196,7 +57,7 @@ pub struct Verdict {
 }
 
 /// Judges a node by the evidence of a window.
-pub fn judge(evidence: &Evidence) -> Verdict {
+pub fn judge(evidence: &Evidence) -> Judgement {
     let time = Time::of(evidence);
     let mut findings = Findings::default();
     for &(lack, span) in &evidence.lacks {
@@ -212,12 +73,12 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             });
         }
     }
-    let decision = time.decide(&findings);
-    if decision != Decision::Pass {
-        time.find_thinness(decision, &mut findings);
+    let verdict = time.decide(&findings);
+    if verdict != Verdict::Pass {
+        time.find_thinness(verdict, &mut findings);
     }
-    Verdict {
-        decision,
+    Judgement {
+        verdict,
         findings: findings.finish(&time),
         window_us: evidence.window.length_us(),
         covered_us: time.covered.length_us(),
@@ -227,13 +88,15 @@ pub fn judge(evidence: &Evidence) -> Verdict {
 
 /// What an inconclusive lock pays at its deadline: the part of its charge that was covered,
 /// rounded down, for the user keeps what cannot be shown to be earned.
-pub fn split_without_fault(charge_micro_usd: u64, verdict: &Verdict) -> u64 {
+pub fn split_without_fault(charge_micro_usd: u64, judgement: &Judgement) -> u64 {
     assert!(
-        verdict.covered_us <= verdict.window_us,
+        judgement.covered_us <= judgement.window_us,
         "covered is a part of the window"
     );
-    let part = u128::from(charge_micro_usd) * u128::from(verdict.covered_us);
-    let paid = part.checked_div(u128::from(verdict.window_us)).unwrap_or(0);
+    let part = u128::from(charge_micro_usd) * u128::from(judgement.covered_us);
+    let paid = part
+        .checked_div(u128::from(judgement.window_us))
+        .unwrap_or(0);
     u64::try_from(paid).expect("a part is not more than the whole")
 }
 
@@ -284,22 +147,22 @@ impl<'a> Time<'a> {
         }
     }
 
-    fn decide(&self, findings: &Findings) -> Decision {
+    fn decide(&self, findings: &Findings) -> Verdict {
         if !findings.0.is_empty() {
-            return Decision::Fail;
+            return Verdict::Fail;
         }
         // q = 1/2, without a division.
         if self.covered.length_us() * 2 >= self.evidence.window.length_us() {
-            return Decision::Pass;
+            return Verdict::Pass;
         }
-        Decision::Inconclusive
+        Verdict::Inconclusive
     }
 
-    fn find_thinness(&self, decision: Decision, findings: &mut Findings) {
+    fn find_thinness(&self, verdict: Verdict, findings: &mut Findings) {
         if self.covered.is_empty() {
             findings.add(Occurrence::of(Reason::NoEvidence, self.evidence.window));
         }
-        if decision == Decision::Inconclusive {
+        if verdict == Verdict::Inconclusive {
             findings.add(Occurrence::of(Reason::Inconclusive, self.evidence.window));
         }
     }

@@ -5,9 +5,14 @@
 //! header, its records and every batch before it; replaying the records from the first one gives
 //! the tables, bit for bit.
 
+mod books;
 mod canonical;
 mod chain;
+mod commands;
+mod outcomes;
+mod record;
 mod values;
 
 pub use canonical::{Canonical, Malformed, Reader, read_text, write_text};
 pub use chain::{Header, LedgerId, Root, genesis, next_root, sha256};
+pub use record::{Body, Key, Record, RecordHead, decode_batch};

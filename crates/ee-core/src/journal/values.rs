@@ -4,7 +4,7 @@
 use ee_protocol::{
     account::{AccountId, AccountName, ClientId, IdempotencyKey, Note},
     money::{Amount, MicroUsd, Price, VcpuMicros},
-    names::{AgentId, AppName, NodeId},
+    names::{AppName, Network, NodeId},
     period::Period,
 };
 
@@ -30,9 +30,19 @@ names! {
     ClientId, "a client's id";
     IdempotencyKey, "an idempotency key";
     Note, "a note";
-    AgentId, "an agent id";
     AppName, "an app";
     NodeId, "a node id";
+}
+
+impl Canonical for Network {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_text(self.as_str(), out);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let text = read_text(input)?;
+        text.parse().map_err(|_| Malformed::Value("a network"))
+    }
 }
 
 impl Canonical for MicroUsd {

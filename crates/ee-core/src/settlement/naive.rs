@@ -6,10 +6,11 @@ use ee_protocol::time::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::books::rows::ObserverRow;
 use crate::facts::{
-    Dependency, Ending, Epoch, Fact, FactKind, OUTAGE_MAX, Observer, Observers, Track,
-    evidence::Gathering,
+    Dependency, Ending, Epoch, Fact, FactKind, OUTAGE_MAX, Observers, Track, evidence::Gathering,
 };
+use ee_protocol::account::ClientId;
 
 /// Everything a verdict rests on, in whole seconds.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ impl Case {
         Span::new(at(self.window.0), at(self.window.1)).expect("not empty")
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(super) fn verdict(&self) -> Judgement {
         judge(&self.gathering().evidence(self.window()))
     }
 
@@ -92,7 +93,7 @@ impl Case {
     }
 
     /// Decision, reasons, covered and excused seconds.
-    pub(super) fn naive(&self) -> (Decision, BTreeSet<Reason>, u64, u64) {
+    pub(super) fn naive(&self) -> (Verdict, BTreeSet<Reason>, u64, u64) {
         let (mut reasons, mut covered, mut excused) = (BTreeSet::new(), 0, 0);
         for second in self.window.0..self.window.1 {
             reasons.extend(self.lacks_at(second));
@@ -108,18 +109,18 @@ impl Case {
             reasons.extend(self.breaches_at(second));
         }
         let length = self.window.1.abs_diff(self.window.0);
-        let decision = match (reasons.is_empty(), covered * 2 >= length) {
-            (false, _) => Decision::Fail,
-            (true, true) => Decision::Pass,
-            (true, false) => Decision::Inconclusive,
+        let verdict = match (reasons.is_empty(), covered * 2 >= length) {
+            (false, _) => Verdict::Fail,
+            (true, true) => Verdict::Pass,
+            (true, false) => Verdict::Inconclusive,
         };
-        if decision == Decision::Inconclusive {
+        if verdict == Verdict::Inconclusive {
             reasons.insert(Reason::Inconclusive);
         }
-        if decision != Decision::Pass && covered == 0 {
+        if verdict != Verdict::Pass && covered == 0 {
             reasons.insert(Reason::NoEvidence);
         }
-        (decision, reasons, covered, excused)
+        (verdict, reasons, covered, excused)
     }
 
     fn lacks_at(&self, second: i64) -> impl Iterator<Item = Reason> {
@@ -181,15 +182,16 @@ pub(super) fn any_fact() -> impl Strategy<Value = Fact> {
     ]
 }
 
-fn observer() -> impl Strategy<Value = Observer> {
+fn observer() -> impl Strategy<Value = ObserverRow> {
     (
         0_i64..120,
         0_i64..120,
         prop::option::weighted(0.3, 0_i64..100),
         any::<bool>(),
     )
-        .prop_map(|(started, length, drained, alive)| Observer {
-            replica: String::new(),
+        .prop_map(|(started, length, drained, alive)| ObserverRow {
+            epoch: 0,
+            replica: ClientId::parse("r0").expect("an id"),
             started: at(started - 20),
             watermark: at(started - 20 + length),
             drained: drained.map(at),

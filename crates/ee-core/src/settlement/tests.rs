@@ -9,9 +9,11 @@ use super::{
     naive::{Case, any_fact, at, case},
     *,
 };
+use crate::books::rows::ObserverRow;
 use crate::facts::{
-    Dependency, Ending, Epoch, Fact, FactKind, Observer, Observers, Track, evidence::Gathering,
+    Dependency, Ending, Epoch, Fact, FactKind, Observers, Track, evidence::Gathering,
 };
+use ee_protocol::account::ClientId;
 
 const OLD: Epoch = Epoch(41);
 const NEW: Epoch = Epoch(42);
@@ -28,8 +30,9 @@ fn hour() -> Span {
 
 /// Epoch 41 beats last at 13:25:00, 42 starts when it is said to.
 fn observers(new_start: &str) -> Observers {
-    let observer = |started, watermark, ending| Observer {
-        replica: "r0".to_owned(),
+    let observer = |started, watermark, ending| ObserverRow {
+        epoch: 0,
+        replica: ClientId::parse("r0").expect("an id"),
         started: clock(started),
         watermark: clock(watermark),
         drained: None,
@@ -55,7 +58,7 @@ fn attested_again(at: &str) -> Vec<Fact> {
     vec![open(Track::Health), open(Track::Attestation)]
 }
 
-fn told(facts: &[Fact], new_start: &str, outages: &[Fact]) -> Verdict {
+fn told(facts: &[Fact], new_start: &str, outages: &[Fact]) -> Judgement {
     let observers = observers(new_start);
     let gathering = Gathering {
         facts,
@@ -66,7 +69,7 @@ fn told(facts: &[Fact], new_start: &str, outages: &[Fact]) -> Verdict {
     judge(&gathering.evidence(hour()))
 }
 
-fn finding(verdict: &Verdict, reason: Reason) -> Finding {
+fn finding(verdict: &Judgement, reason: Reason) -> Finding {
     let found = verdict.findings.iter().find(|found| found.reason == reason);
     *found.expect("a finding")
 }
@@ -77,7 +80,7 @@ const SECOND_US: u64 = 1_000_000;
 fn n1_reconnects_in_time_and_passes() {
     let facts = [before_the_crash(), attested_again("13:31:55")].concat();
     let verdict = told(&facts, "13:31:30", &[]);
-    assert_eq!(verdict.decision, Decision::Pass);
+    assert_eq!(verdict.verdict, Verdict::Pass);
     assert_eq!(verdict.covered_us, 3_185 * SECOND_US);
     assert_eq!(verdict.excused_us, 415 * SECOND_US);
     assert_eq!(verdict.findings, []);
@@ -87,7 +90,7 @@ fn n1_reconnects_in_time_and_passes() {
 fn n2_comes_back_too_late_after_our_outage() {
     let facts = [before_the_crash(), attested_again("13:34:00")].concat();
     let verdict = told(&facts, "13:31:30", &[]);
-    assert_eq!(verdict.decision, Decision::Fail);
+    assert_eq!(verdict.verdict, Verdict::Fail);
     let miss = Finding {
         reason: Reason::HealthMiss,
         first: clock("13:33:30"),
@@ -107,7 +110,7 @@ fn n3_says_that_its_backend_is_not_well() {
     let fail = FactKind::Breach(Breach::HealthFail);
     facts.push(Fact::instant(fail, NEW, clock("13:50:00")));
     let verdict = told(&facts, "13:31:30", &[]);
-    assert_eq!(verdict.decision, Decision::Fail);
+    assert_eq!(verdict.verdict, Verdict::Fail);
     assert_eq!(
         finding(&verdict, Reason::HealthFail).first,
         clock("13:50:00")
@@ -126,19 +129,19 @@ fn n4_waits_for_collateral_that_is_down() {
     ));
     let down = Fact::past(FactKind::Down(Dependency::Pccs), NEW, waiting);
     let verdict = told(&facts, "13:31:30", &[down]);
-    assert_eq!(verdict.decision, Decision::Pass);
+    assert_eq!(verdict.verdict, Verdict::Pass);
     assert_eq!(verdict.covered_us, 2_620 * SECOND_US);
     // Neither the wait nor the outage excuses by itself.
-    assert_eq!(told(&facts, "13:31:30", &[]).decision, Decision::Fail);
+    assert_eq!(told(&facts, "13:31:30", &[]).verdict, Verdict::Fail);
     let waited_for_nothing = facts.pop().map(|_| told(&facts, "13:31:30", &[down]));
-    assert_eq!(waited_for_nothing.map(|v| v.decision), Some(Decision::Fail));
+    assert_eq!(waited_for_nothing.map(|v| v.verdict), Some(Verdict::Fail));
 }
 
 #[test]
 fn n5_was_seen_for_less_than_half() {
     let facts = [before_the_crash(), attested_again("13:56:20")].concat();
     let verdict = told(&facts, "13:56:00", &[]);
-    assert_eq!(verdict.decision, Decision::Inconclusive);
+    assert_eq!(verdict.verdict, Verdict::Inconclusive);
     assert_eq!(verdict.covered_us, 1_720 * SECOND_US);
     assert_eq!(split_without_fault(40_000, &verdict), 19_111);
     assert_eq!(
@@ -151,8 +154,8 @@ fn n5_was_seen_for_less_than_half() {
 fn no_evidence_is_not_a_pass() {
     let verdict = told(&[], "13:31:30", &[]);
     assert_eq!(
-        verdict.decision,
-        Decision::Fail,
+        verdict.verdict,
+        Verdict::Fail,
         "somebody watched and saw nothing"
     );
     assert_eq!(finding(&verdict, Reason::NoEvidence).count, 1);
@@ -164,7 +167,7 @@ fn no_evidence_is_not_a_pass() {
         comeback: COMEBACK,
     };
     let unwatched = judge(&gathering.evidence(hour()));
-    assert_eq!(unwatched.decision, Decision::Inconclusive);
+    assert_eq!(unwatched.verdict, Verdict::Inconclusive);
     assert_eq!(split_without_fault(40_000, &unwatched), 0);
 }
 
@@ -193,7 +196,7 @@ fn agent_fail_at_noon_fails() {
         NEW,
         clock("13:59:59"),
     ));
-    assert_eq!(told(&facts, "10:00:00", &[]).decision, Decision::Fail);
+    assert_eq!(told(&facts, "10:00:00", &[]).verdict, Verdict::Fail);
     facts.pop();
     facts.push(Fact::instant(
         FactKind::Breach(Breach::HealthFail),
@@ -201,8 +204,8 @@ fn agent_fail_at_noon_fails() {
         clock("14:00:00"),
     ));
     assert_eq!(
-        told(&facts, "10:00:00", &[]).decision,
-        Decision::Pass,
+        told(&facts, "10:00:00", &[]).verdict,
+        Verdict::Pass,
         "the next period's"
     );
 }
@@ -216,7 +219,7 @@ fn today_does_not_fail_last_month() {
         NEW,
         later,
     ));
-    assert_eq!(told(&facts, "10:00:00", &[]).decision, Decision::Pass);
+    assert_eq!(told(&facts, "10:00:00", &[]).verdict, Verdict::Pass);
 }
 
 #[test]
@@ -225,21 +228,16 @@ fn standing_is_never_excused() {
     let gap = Span::new(clock("13:26:00"), clock("13:27:00")).expect("not empty");
     facts.push(Fact::past(FactKind::Lack(Lack::Stake), Epoch::NONE, gap));
     let verdict = told(&facts, "13:31:30", &[]);
-    assert_eq!(verdict.decision, Decision::Fail);
+    assert_eq!(verdict.verdict, Verdict::Fail);
     assert_eq!(finding(&verdict, Reason::StakeMissing).count, 1);
 }
 
-#[test]
-fn codes_are_read_back() {
-    for reason in Reason::ALL {
-        assert_eq!(Reason::from_code(reason.code()), Some(reason));
-    }
-    for kind in FactKind::ALL {
-        assert_eq!(FactKind::from_code(kind.code()), Some(kind));
-    }
-    for code in 0..3 {
-        assert_eq!(Decision::from_code(code).map(Decision::code), Some(code));
-        assert_eq!(Ending::from_code(code).map(Ending::code), Some(code));
+/// From worst to best, for the node.
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Fail => 0,
+        Verdict::Inconclusive => 1,
+        Verdict::Pass => 2,
     }
 }
 
@@ -248,29 +246,29 @@ proptest! {
 
     #[test]
     fn the_judge_sees_what_each_second_shows(case in case()) {
-        let verdict = case.verdict();
-        let (decision, reasons, covered, excused) = case.naive();
-        let found: Vec<Reason> = verdict.findings.iter().map(|found| found.reason).collect();
-        prop_assert_eq!(verdict.decision, decision);
+        let told = case.verdict();
+        let (verdict, reasons, covered, excused) = case.naive();
+        let found: Vec<Reason> = told.findings.iter().map(|found| found.reason).collect();
+        prop_assert_eq!(told.verdict, verdict);
         prop_assert_eq!(found, reasons.into_iter().collect::<Vec<_>>());
-        prop_assert_eq!(verdict.covered_us, covered * SECOND_US);
-        prop_assert_eq!(verdict.excused_us, excused * SECOND_US);
+        prop_assert_eq!(told.covered_us, covered * SECOND_US);
+        prop_assert_eq!(told.excused_us, excused * SECOND_US);
     }
 
     #[test]
     fn judge_is_monotone(case in case(), more in any_fact(), time in (0_i64..120, 1_i64..60)) {
-        let before = case.verdict().decision;
+        let before = case.verdict().verdict;
         let after = Case { facts: [case.facts.clone(), vec![more]].concat(), ..case.clone() }
             .verdict()
-            .decision;
+            .verdict;
         match more.kind {
-            FactKind::Covered(_) | FactKind::Waiting(_) => prop_assert!(after >= before),
-            FactKind::Breach(_) | FactKind::Lack(_) => prop_assert!(after <= before),
+            FactKind::Covered(_) | FactKind::Waiting(_) => prop_assert!(rank(after) >= rank(before)),
+            FactKind::Breach(_) | FactKind::Lack(_) => prop_assert!(rank(after) <= rank(before)),
             FactKind::Down(_) => {}
         }
         let mut evidence = case.gathering().evidence(case.window());
         let excuse = Span::new(at(time.0), at(time.0 + time.1));
         evidence.excused = evidence.excused.union(&excuse.into_iter().collect());
-        prop_assert!(judge(&evidence).decision >= before);
+        prop_assert!(rank(judge(&evidence).verdict) >= rank(before));
     }
 }

@@ -1,0 +1,181 @@
+//! What a batch changed, one vector a table: what the store writes in its transaction.
+
+use ee_protocol::names::AppName;
+
+use super::{Books, rows::*, table::Table};
+
+/// The rows of one batch. Each changed row stands here once, in its last state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// `account`, upserts.
+    pub accounts: Vec<AccountRow>,
+    /// `transfer`, appended.
+    pub transfers: Vec<TransferRow>,
+    /// `meter`, upserts.
+    pub meters: Vec<MeterRow>,
+    /// `lock`, upserts; resolved ones too.
+    pub locks: Vec<LockRow>,
+    /// `usage`, appended.
+    pub usage: Vec<UsageRow>,
+    /// `payer`, upserts.
+    pub payers: Vec<PayerRow>,
+    /// `payer`, deletes.
+    pub payers_gone: Vec<AppName>,
+    /// `client`, appended.
+    pub clients: Vec<ClientRow>,
+    /// `policy`, appended.
+    pub policies: Vec<PolicyRow>,
+    /// `node`, upserts.
+    pub nodes: Vec<NodeRow>,
+    /// `node_price`, upserts.
+    pub prices: Vec<NodePriceRow>,
+    /// `fact`, upserts: an open fact is closed once.
+    pub facts: Vec<FactRow>,
+    /// `observer`, upserts.
+    pub observers: Vec<ObserverRow>,
+    /// `settlement`, upserts.
+    pub settlements: Vec<SettlementRow>,
+    /// `abuse`, upserts.
+    pub abuse: Vec<AbuseRow>,
+    /// `slash`, upserts.
+    pub slashes: Vec<SlashRow>,
+    /// `unbonding`, upserts; an amount of 0 is done.
+    pub unbondings: Vec<UnbondingRow>,
+    /// `hold`, upserts; an amount of 0 is done.
+    pub holds: Vec<HoldRow>,
+    /// `claim`, upserts; an amount of 0 is done.
+    pub claims: Vec<ClaimRow>,
+}
+
+/// Rows that stand in memory: what the store loads at start (LEDGER 4).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// The last command.
+    pub seq: super::ids::Seq,
+    /// Its instant.
+    pub at: ee_protocol::time::Timestamp,
+    /// All.
+    pub accounts: Vec<AccountRow>,
+    /// Those whose period ended less than the settlement deadline ago, or has not ended. More do
+    /// no harm.
+    pub meters: Vec<MeterRow>,
+    /// Those with `state = open`, no other.
+    pub locks: Vec<LockRow>,
+    /// All.
+    pub payers: Vec<PayerRow>,
+    /// All.
+    pub policies: Vec<PolicyRow>,
+    /// All.
+    pub nodes: Vec<NodeRow>,
+    /// All.
+    pub prices: Vec<NodePriceRow>,
+    /// Those of unsettled periods: open, or `until` later than 31 days + deadline ago.
+    pub facts: Vec<FactRow>,
+    /// All.
+    pub observers: Vec<ObserverRow>,
+    /// As meters; those with `state = settling` in any case.
+    pub settlements: Vec<SettlementRow>,
+    /// Those pending, or whose decision is younger than 31 days + deadline.
+    pub abuse: Vec<AbuseRow>,
+    /// Those pending.
+    pub slashes: Vec<SlashRow>,
+    /// Those with an amount above 0.
+    pub unbondings: Vec<UnbondingRow>,
+    /// Those with an amount above 0.
+    pub holds: Vec<HoldRow>,
+    /// Those with an amount above 0.
+    pub claims: Vec<ClaimRow>,
+}
+
+impl Books {
+    /// What changed since the last commit.
+    pub fn changes(&self) -> Changes {
+        Changes {
+            accounts: written(&self.accounts),
+            transfers: self.transfers.clone(),
+            meters: written(&self.meters),
+            locks: written(&self.locks),
+            usage: self.usage.clone(),
+            payers: written(&self.payers),
+            payers_gone: self.payers.deletes().cloned().collect(),
+            clients: self.clients.clone(),
+            policies: written(&self.policies),
+            nodes: written(&self.nodes),
+            prices: written(&self.prices),
+            facts: written(&self.facts),
+            observers: written(&self.observers),
+            settlements: written(&self.settlements),
+            abuse: written(&self.abuse),
+            slashes: written(&self.slashes),
+            unbondings: written(&self.unbondings),
+            holds: written(&self.holds),
+            claims: written(&self.claims),
+        }
+    }
+
+    /// The changes are durable.
+    pub fn committed(&mut self) {
+        self.transfers.clear();
+        self.usage.clear();
+        self.clients.clear();
+        self.each_table(Scope::Committed);
+        self.durable = self.head;
+    }
+
+    /// The changes were not written: the books are as after the last commit.
+    pub fn roll_back(&mut self) {
+        self.transfers.clear();
+        self.usage.clear();
+        self.clients.clear();
+        for (_, row) in self.accounts.upserts() {
+            if row.no > self.accounts_durable {
+                self.names.remove(&row.name);
+            }
+        }
+        self.each_table(Scope::RolledBack);
+        self.head = self.durable;
+    }
+
+    fn each_table(&mut self, scope: Scope) {
+        macro_rules! each {
+            ($($($table:ident).+),+) => {
+                match scope {
+                    Scope::Committed => { $(self.$($table).+.committed();)+ }
+                    Scope::RolledBack => { $(self.$($table).+.roll_back();)+ }
+                }
+            };
+        }
+        each!(
+            accounts,
+            meters,
+            locks,
+            locks_by_meter,
+            locks_by_account,
+            locks_by_expiry,
+            locks_by_app,
+            payers,
+            policies,
+            nodes,
+            prices,
+            facts,
+            observers,
+            settlements,
+            abuse,
+            slashes,
+            unbondings,
+            holds,
+            claims
+        );
+        self.accounts_durable = self.last_account();
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Scope {
+    Committed,
+    RolledBack,
+}
+
+fn written<K: Ord + Clone, V: Clone + PartialEq>(table: &Table<K, V>) -> Vec<V> {
+    table.upserts().map(|(_, row)| row.clone()).collect()
+}

@@ -1,0 +1,152 @@
+//! What the books read by primary key and do not hold in memory: asked for by [`Need`], handed in
+//! as [`Known`]. The same code serves every store and the replay.
+
+use std::collections::HashMap;
+
+use ee_protocol::{
+    account::{AccountId, ClientId, IdempotencyKey, Note},
+    period::Period,
+};
+
+use super::{
+    command::{Command, Transfer, UsageIdentity},
+    ids::{ClientKey, EntryNo, NodeNo},
+    principal::Principal,
+    rows::{
+        AbuseRow, ClientRow, LockRow, MeterRow, RequestRow, SettlementKey, SettlementRow, SlashRow,
+    },
+};
+
+/// Key of a remembered request (LEDGER 11).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey {
+    /// Whose.
+    pub principal: Principal,
+    /// The method and path template, such as `POST /v1/transfers`.
+    pub route: Note,
+    /// The value of `Idempotency-Key`.
+    pub key: IdempotencyKey,
+}
+
+/// A row that may lie in the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Need {
+    /// A request under an idempotency key: for the sequencer.
+    Request(RequestKey),
+    /// What came under a client's id.
+    Client(ClientKey),
+    /// A lock that may be resolved.
+    Lock(EntryNo),
+    /// A settlement that may be older than what memory holds, of the node with this account name.
+    Settlement(AccountId, Period),
+    /// A decided abuse report.
+    Report(EntryNo),
+    /// A decided slash.
+    Slash(EntryNo),
+}
+
+/// Rows by primary key. A key that was asked for and is absent here does not exist.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Requests.
+    pub requests: HashMap<RequestKey, RequestRow>,
+    /// Client ids.
+    pub clients: HashMap<ClientKey, ClientRow>,
+    /// Resolved locks.
+    pub locks: HashMap<EntryNo, LockRow>,
+    /// Older settlements.
+    pub settlements: HashMap<SettlementKey, SettlementRow>,
+    /// Meters of older periods (for clawbacks), by node and period.
+    pub meters: HashMap<(NodeNo, Period), Vec<MeterRow>>,
+    /// Decided reports.
+    pub reports: HashMap<EntryNo, AbuseRow>,
+    /// Executed or denied slashes.
+    pub slashes: HashMap<EntryNo, SlashRow>,
+}
+
+impl Command {
+    /// The rows that this command may need from the store.
+    pub fn needs(&self) -> Vec<Need> {
+        let mut needs = Vec::new();
+        match self {
+            Self::Lock(c) => {
+                needs.extend(c.id.iter().map(|id| debit_need(&c.account, id)));
+            }
+            Self::Purchase(c) => {
+                let key = c.external_ref.clone().map(ClientKey::Purchase);
+                needs.extend(key.map(Need::Client));
+            }
+            Self::Transfer(c) => needs.extend(transfer_need(c)),
+            Self::TransferBatch(c) => {
+                needs.extend(
+                    c.items
+                        .iter()
+                        .filter_map(|item| transfer_need(&item.transfer)),
+                );
+            }
+            Self::Payout(c) => {
+                needs.extend(c.id.iter().map(|id| debit_need(&c.account, id)));
+                let key = c.external_ref.clone().map(ClientKey::Payout);
+                needs.extend(key.map(Need::Client));
+            }
+            Self::Adjust(c) => needs.extend(c.id.clone().map(ClientKey::Admin).map(Need::Client)),
+            Self::ReleaseLock(c) => needs.push(Need::Lock(c.lock.no())),
+            Self::ReportUsage(c) => match &c.identity {
+                UsageIdentity::None => {}
+                UsageIdentity::Usage(id) => {
+                    let key = ClientKey::Usage(c.account.clone(), c.node.clone(), id.clone());
+                    needs.push(Need::Client(key));
+                }
+                UsageIdentity::Source(source, id) => {
+                    let key = ClientKey::Source(source.clone(), id.clone());
+                    needs.push(Need::Client(key));
+                }
+            },
+            Self::Deposit(c) => needs.extend(c.id.iter().map(|id| debit_need(&c.account, id))),
+            Self::Withdraw(c) => {
+                let account = (&c.node).into();
+                needs.extend(c.id.iter().map(|id| debit_need(&account, id)));
+            }
+            Self::FileSlash(c) => {
+                needs.extend(c.id.clone().map(ClientKey::Admin).map(Need::Client));
+            }
+            Self::DecideSlash(c) => needs.push(Need::Slash(c.slash.no())),
+            Self::DecideAbuse(c) => needs.push(Need::Report(c.report.no())),
+            Self::Finalize(c) => {
+                needs.extend(
+                    c.node
+                        .iter()
+                        .map(|node| Need::Settlement(node.into(), c.period)),
+                );
+            }
+            Self::RenewLock(_)
+            | Self::BindPayer(_)
+            | Self::NodeSeen(_)
+            | Self::RegisterNode(_)
+            | Self::ObserverStart(_)
+            | Self::ObserverBeat(_)
+            | Self::ObserverStop(_)
+            | Self::TrackOpen(_)
+            | Self::TrackClose(_)
+            | Self::Breach(_)
+            | Self::Waiting(_)
+            | Self::DependencyDown(_)
+            | Self::DependencyUp(_)
+            | Self::Drained(_)
+            | Self::ReportFacts(_)
+            | Self::FileAbuse(_)
+            | Self::Tick
+            | Self::SetPolicy(_) => {}
+        }
+        needs
+    }
+}
+
+fn transfer_need(transfer: &Transfer) -> Option<Need> {
+    let id = transfer.id.as_ref()?;
+    Some(debit_need(&transfer.from, id))
+}
+
+fn debit_need(account: &AccountId, id: &ClientId) -> Need {
+    Need::Client(ClientKey::Debit(account.clone(), id.clone()))
+}

@@ -1,0 +1,56 @@
+//! What the operator set, as far as the books decide by it. Changes come as `SetPolicy` and hold
+//! for periods that start later (LEDGER 4).
+
+use ee_protocol::money::MicroUsd;
+
+/// The newest rules that this program knows; older journals replay under their own number.
+pub const RULES: u16 = 1;
+
+/// Settings of the books. Times in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Version of behaviour: guards each change of the machine, so old journals replay.
+    pub rules: u16,
+    /// `EE_PERIOD_SEC`: length of a billing period.
+    pub period_s: u32,
+    /// `EE_LOCK_LEAD_SEC`: how long before a period its locks are renewed.
+    pub lock_lead_s: u32,
+    /// `EE_SETTLEMENT_GRACE_SEC`: from the end of a period to its settlement.
+    pub settlement_grace_s: u32,
+    /// `EE_SETTLEMENT_DEADLINE_SEC`: from the end of a period to the forced verdict.
+    pub settlement_deadline_s: u32,
+    /// `EE_PAYOUT_HOLD_SEC`: how long pay rests in `#held`.
+    pub payout_hold_s: u32,
+    /// `EE_ABUSE_DECISION_SEC`: how long an undecided report defers a settlement.
+    pub abuse_decision_s: u32,
+    /// `EE_UNBONDING_SEC`: how long withdrawn stake stays slashable.
+    pub unbonding_s: u32,
+    /// `EE_SLASH_DELAY_SEC`: from filing to execution of an automatic slash.
+    pub slash_delay_s: u32,
+    /// `EE_HEALTH_TIMEOUT_SEC`: how long a health pass holds.
+    pub health_timeout_s: u32,
+    /// Attestation interval plus deadline: how long a valid attestation holds.
+    pub attestation_timeout_s: u32,
+    /// Least stake of premium, standard and economy nodes on forge-1; none elsewhere.
+    pub stake_min: [MicroUsd; 3],
+}
+
+impl Policy {
+    /// The documented defaults.
+    pub const fn documented() -> Self {
+        Self {
+            rules: RULES,
+            period_s: 3600,
+            lock_lead_s: 300,
+            settlement_grace_s: 3600,
+            settlement_deadline_s: 604_800,
+            payout_hold_s: 0,
+            abuse_decision_s: 259_200,
+            unbonding_s: 604_800,
+            slash_delay_s: 86_400,
+            health_timeout_s: 120,
+            attestation_timeout_s: 3630,
+            stake_min: [MicroUsd::from_micros(1); 3],
+        }
+    }
+}
