@@ -71,7 +71,7 @@ fn told(facts: &[Fact], new_start: &str, outages: &[Fact]) -> Judgement {
 
 fn finding(verdict: &Judgement, reason: Reason) -> Finding {
     let found = verdict.findings.iter().find(|found| found.reason == reason);
-    *found.expect("a finding")
+    found.cloned().expect("a finding")
 }
 
 const SECOND_US: u64 = 1_000_000;
