@@ -1,6 +1,7 @@
 //! End-to-end tests: the programs as people run them, one module a topic.
 
 mod first_five_minutes;
+mod fronts;
 mod grpc;
 mod http;
 mod minimal_agent;

@@ -1,0 +1,248 @@
+//! nginx, Caddy and Traefik in front of a control plane, as `deploy/proxies` configures them.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::support::{
+    Answer, ControlPlane, Running, curl, installed, start_agent, start_backend, wait_until,
+};
+
+/// Apps are one label below it.
+pub const APP_DOMAIN: &str = "apps.test";
+/// The public name of the control plane: one that every machine resolves.
+pub const CONTROL_HOST: &str = "localhost";
+
+/// A control plane, its agents and what they serve; all ends with this.
+pub struct World {
+    pub control: ControlPlane,
+    /// The demo backend.
+    pub backend: String,
+    processes: Vec<Running>,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// The app hello on the node one, over the demo backend.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let public_url = format!("https://{CONTROL_HOST}");
+        let settings = [
+            ("EE_APP_DOMAIN", APP_DOMAIN),
+            ("EE_PUBLIC_URL", &public_url),
+        ];
+        let control = ControlPlane::start(dir.path(), &settings);
+        let (process, backend) = start_backend();
+        let agent = start_agent(&control, "one", &backend, &[]);
+        control.wait_until_eligible("hello", 1);
+        Self {
+            control,
+            backend,
+            processes: vec![process, agent],
+            dir,
+        }
+    }
+
+    /// One more app over a backend of its own.
+    pub fn add_app(&mut self, app: &str, backend: &str) {
+        let agent = self.start_app(app, backend);
+        self.processes.push(agent);
+    }
+
+    /// An app that a test takes away: without a tunnel it is refused.
+    pub fn add_app_without_tunnel(&self, app: &str) {
+        drop(self.start_app(app, &self.backend));
+        wait_until("the agent is gone", || {
+            self.authz(app).header("x-ee-reason") == Some("no_tunnel")
+        });
+    }
+
+    fn start_app(&self, app: &str, backend: &str) -> Running {
+        let settings = [("EE_APP_NAME", app)];
+        let agent = start_agent(&self.control, &format!("{app}-1"), backend, &settings);
+        self.control.wait_until_eligible(app, 1);
+        agent
+    }
+
+    fn authz(&self, app: &str) -> Answer {
+        curl(&[&format!("{}/v1/authz/{app}", self.control.api)])
+    }
+
+    /// Every proxy that is installed, in front of this control plane.
+    pub fn fronts(&self) -> Vec<Front> {
+        let fronts = [self.nginx(), self.caddy(), self.traefik()];
+        fronts.into_iter().flatten().collect()
+    }
+
+    /// nginx, which speaks plain HTTP here.
+    pub fn nginx(&self) -> Option<Front> {
+        let program = installed("nginx")?;
+        let (folder, port) = self.folder("nginx");
+        self.fill("nginx", "nginx.conf", &folder, port);
+        let mut command = Command::new(program);
+        command.arg("-c").arg(folder.join("nginx.conf"));
+        command.args(["-g", "daemon off;"]);
+        Some(Front::start("nginx", command, port, None))
+    }
+
+    /// Caddy, with its own certificate authority.
+    pub fn caddy(&self) -> Option<Front> {
+        let program = installed("caddy")?;
+        let (folder, port) = self.folder("caddy");
+        self.fill("caddy", "Caddyfile", &folder, port);
+        let mut command = Command::new(program);
+        command.args(["run", "--adapter", "caddyfile", "--config"]);
+        command.arg(folder.join("Caddyfile")).env("HOME", &folder);
+        let root = folder.join("pki/authorities/local/root.crt");
+        Some(Front::start("caddy", command, port, Some(root)))
+    }
+
+    /// Traefik, which speaks plain HTTP here.
+    pub fn traefik(&self) -> Option<Front> {
+        let program = installed("traefik")?;
+        let (folder, port) = self.folder("traefik");
+        for file in ["routes.yaml", "traefik.yaml"] {
+            self.fill("traefik", file, &folder, port);
+        }
+        let mut command = Command::new(program);
+        let file = folder.join("traefik.yaml");
+        command.arg(format!("--configFile={}", file.display()));
+        let front = Front::start("traefik", command, port, None);
+        // It listens before it has read its routes, and answers 404 until then.
+        wait_until("traefik has its routes", || {
+            front.curl(CONTROL_HOST, "/health", &[]).status == 200
+        });
+        Some(front)
+    }
+
+    fn folder(&self, name: &str) -> (PathBuf, u16) {
+        let folder = self.dir.path().join(name);
+        fs::create_dir_all(&folder).expect("disk space");
+        (folder, free_port())
+    }
+
+    fn fill(&self, program: &str, file: &str, folder: &Path, port: u16) {
+        let template = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../deploy/proxies")
+            .join(program)
+            .join(format!("{file}.template"));
+        let address = |url: &str| url.trim_start_matches("http://").to_owned();
+        let filled = fs::read_to_string(template)
+            .expect("part of the repository")
+            .replace("@@RUN_DIR@@", &folder.display().to_string())
+            .replace("@@LISTEN@@", &format!("127.0.0.1:{port}"))
+            .replace("@@BIND@@", "127.0.0.1")
+            .replace("@@HTTP_PORT@@", &free_port().to_string())
+            .replace("@@HTTPS_PORT@@", &port.to_string())
+            .replace("@@ISSUER@@", "internal")
+            .replace("@@CONTROL_HOST@@", CONTROL_HOST)
+            .replace("@@APP_DOMAIN@@", APP_DOMAIN)
+            .replace("@@CONTROL@@", &address(&self.control.api))
+            .replace("@@PROXY@@", &address(&self.control.proxy));
+        fs::write(folder.join(file), filled).expect("disk space");
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A byte stream to a proxy, TLS or not.
+pub trait Stream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Stream for T {}
+
+/// A running proxy.
+pub struct Front {
+    pub name: &'static str,
+    _process: Running,
+    port: u16,
+    /// The certificate authority, if it speaks TLS.
+    root: Option<PathBuf>,
+}
+
+impl Front {
+    fn start(name: &'static str, command: Command, port: u16, root: Option<PathBuf>) -> Self {
+        let process = Running::start(command);
+        wait_until(&format!("{name} listens"), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Self {
+            name,
+            _process: process,
+            port,
+            root,
+        }
+    }
+
+    /// `http` or `https`.
+    fn scheme(&self) -> &'static str {
+        match self.root {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
+
+    /// Arguments that bring curl to `path` of `host` by way of this proxy.
+    pub fn arguments(&self, host: &str, path: &str) -> Vec<String> {
+        let mut arguments = vec!["--connect-to".to_owned(), "::127.0.0.1:".to_owned()];
+        if let Some(root) = &self.root {
+            arguments.extend(["--cacert".to_owned(), root.display().to_string()]);
+        }
+        arguments.push(format!("{}://{host}:{}{path}", self.scheme(), self.port));
+        arguments
+    }
+
+    /// One request by curl.
+    pub fn curl(&self, host: &str, path: &str, more: &[&str]) -> Answer {
+        let arguments = self.arguments(host, path);
+        let mut all: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        all.extend(more);
+        curl(&all)
+    }
+
+    /// What an agent must be told to come by way of this proxy.
+    pub fn agents_way(&self) -> Vec<(&'static str, String)> {
+        let url = format!("{}://{CONTROL_HOST}:{}/v1/tunnel", self.scheme(), self.port);
+        let way = ("EE_CONTROL_WS", url.replacen("http", "ws", 1));
+        let root = self.root.iter();
+        let trust = root.map(|root| ("EE_CONTROL_CA_PATH", root.display().to_string()));
+        [way].into_iter().chain(trust).collect()
+    }
+
+    /// A connection for requests to `host`.
+    pub async fn connect(&self, host: &str) -> Box<dyn Stream> {
+        let socket = tokio::net::TcpStream::connect(("127.0.0.1", self.port));
+        let socket = socket.await.expect("the proxy listens");
+        let Some(root) = &self.root else {
+            return Box::new(socket);
+        };
+        let name = ServerName::try_from(host.to_owned()).expect("a name");
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls(root)));
+        Box::new(
+            connector
+                .connect(name, socket)
+                .await
+                .expect("a certificate"),
+        )
+    }
+}
+
+fn tls(root: &Path) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(root).expect("Caddy made it");
+    roots.add(certificate).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring's versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
