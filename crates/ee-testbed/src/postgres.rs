@@ -155,9 +155,17 @@ impl PostgresCluster {
     /// # Errors
     /// With what `pg_ctl` said.
     pub fn start_server(&self) -> io::Result<()> {
+        self.start_server_with("")
+    }
+
+    /// Starts the server again with more options, which take precedence.
+    ///
+    /// # Errors
+    /// With what `pg_ctl` said.
+    pub fn start_server_with(&self, more: &str) -> io::Result<()> {
         let options = format!(
             "-c listen_addresses='' -c unix_socket_directories='{}' -c fsync=on \
-             -c synchronous_commit=on -c full_page_writes=on -c max_connections=200",
+             -c synchronous_commit=on -c full_page_writes=on -c max_connections=200 {more}",
             self.folder.display()
         );
         let log = self.folder.join("log");

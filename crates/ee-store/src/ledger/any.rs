@@ -1,13 +1,15 @@
 //! The store that was configured: one type for everybody above.
 
 use super::{Batch, CommitError, Head, LedgerStore, Lookup, MemoryLedger, Page, Row, SqliteLedger};
-use crate::error::StoreError;
+use crate::{error::StoreError, postgres::PostgresLedger};
 
 /// Where the books are.
 #[derive(Debug, Clone)]
 pub enum Ledger {
     /// In the database of this server (`EE_DB_PATH`).
     Sqlite(SqliteLedger),
+    /// In PostgreSQL (`EE_DATABASE_URL`).
+    Postgres(PostgresLedger),
     /// In memory: tests and simulation.
     Memory(MemoryLedger),
 }
@@ -16,6 +18,7 @@ impl LedgerStore for Ledger {
     async fn head(&self) -> Result<Head, StoreError> {
         match self {
             Self::Sqlite(ledger) => ledger.head().await,
+            Self::Postgres(ledger) => ledger.head().await,
             Self::Memory(ledger) => ledger.head().await,
         }
     }
@@ -23,6 +26,7 @@ impl LedgerStore for Ledger {
     async fn lookup(&self, wanted: Vec<Lookup>) -> Result<Vec<Vec<Row>>, StoreError> {
         match self {
             Self::Sqlite(ledger) => ledger.lookup(wanted).await,
+            Self::Postgres(ledger) => ledger.lookup(wanted).await,
             Self::Memory(ledger) => ledger.lookup(wanted).await,
         }
     }
@@ -30,6 +34,7 @@ impl LedgerStore for Ledger {
     async fn page(&self, page: Page) -> Result<Vec<Row>, StoreError> {
         match self {
             Self::Sqlite(ledger) => ledger.page(page).await,
+            Self::Postgres(ledger) => ledger.page(page).await,
             Self::Memory(ledger) => ledger.page(page).await,
         }
     }
@@ -37,6 +42,7 @@ impl LedgerStore for Ledger {
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         match self {
             Self::Sqlite(ledger) => ledger.commit(batch).await,
+            Self::Postgres(ledger) => ledger.commit(batch).await,
             Self::Memory(ledger) => ledger.commit(batch).await,
         }
     }
@@ -44,6 +50,7 @@ impl LedgerStore for Ledger {
     async fn failed(&self) -> String {
         match self {
             Self::Sqlite(ledger) => ledger.failed().await,
+            Self::Postgres(ledger) => ledger.failed().await,
             Self::Memory(ledger) => ledger.failed().await,
         }
     }

@@ -9,7 +9,8 @@ use crate::ledger::{Column, ColumnKind, Direction, Discipline, Page, Table};
 /// already under way then undoes it. That is how one round trip can carry a compare-and-set, the
 /// rows that hang on it, and the COMMIT.
 pub(super) const MOVE_HEAD: &str = "UPDATE head
-    SET batch = CASE WHEN seq = $6 AND epoch = $7 THEN $1 ELSE -1 END,
+    SET batch = CASE WHEN seq = $6 AND epoch = $7
+            THEN $1::BIGINT ELSE -1 END,
         seq = $2,
         epoch = $3,
         root = $4,
