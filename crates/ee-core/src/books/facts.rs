@@ -26,8 +26,8 @@ use crate::{
 #[cfg(test)]
 mod simulation;
 
-/// Facts kept of one node: a node that changes its mind every half a minute for a day. Beyond it
-/// the oldest coverage and with it whatever it proved is forgotten, which only ever costs the node.
+/// Facts kept of one node: one that changes its mind every quarter of an hour for five weeks.
+/// Beyond it nothing is added: a node that flaps so is not covered, which only ever costs itself.
 const FACTS_PER_NODE_MAX: usize = 4_096;
 
 /// About whom (none: about all of them) and by which command: one node's facts are one range.
@@ -435,30 +435,14 @@ impl FactBook {
             epoch: (fact.epoch != Epoch::NONE).then_some(fact.epoch.0),
             ending: fact.ending,
         };
-        self.facts.insert((node, mark.no), row);
-        if rows_of(&self.facts, node).count() > FACTS_PER_NODE_MAX {
-            self.forget_oldest(node);
-        }
-    }
-
-    /// Makes room: the oldest fact goes, and all coverage before its end with it, so that what is
-    /// forgotten can only make a verdict worse.
-    fn forget_oldest(&mut self, node: Option<NodeNo>) {
-        let ended = rows_of(&self.facts, node).filter_map(|row| Some((row.until?, key_of(row))));
-        let Some((until, oldest)) = ended.min() else {
+        let is_bounded = !matches!(
+            fact.kind,
+            FactKind::Lack(_) | FactKind::Breach(Breach::Abuse)
+        );
+        if is_bounded && rows_of(&self.facts, node).count() >= FACTS_PER_NODE_MAX {
             return;
-        };
-        let covered: Vec<FactKey> = rows_of(&self.facts, node)
-            .filter(|row| matches!(row.kind, RowKind::Health | RowKind::Attestation))
-            .filter(|row| row.from < until)
-            .map(key_of)
-            .collect();
-        for key in covered {
-            if let Some(row) = self.facts.get_mut(&key) {
-                row.from = row.until.unwrap_or(until).min(until);
-            }
         }
-        self.facts.remove(&oldest);
+        self.facts.insert((node, mark.no), row);
     }
 }
 

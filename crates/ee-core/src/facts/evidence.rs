@@ -13,6 +13,7 @@ use super::{
     Breach, Dependency, Ending, Fact, FactKind, Lack, OUTAGE_MAX, Observers, Track,
     spans::{Span, Spans},
 };
+use crate::journal::{Canonical, sha256};
 
 /// What is known of a node in a window of time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,41 @@ pub struct Evidence {
     pub breaches: Vec<(Timestamp, Breach)>,
     /// Lacks of standing.
     pub lacks: Vec<(Lack, Span)>,
+}
+
+impl Evidence {
+    /// SHA-256 over all of it, so that a verdict can be traced to what it rests on.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        write_spans(&mut bytes, &self.window.into());
+        for spans in [&self.health, &self.attestation, &self.excused] {
+            write_spans(&mut bytes, spans);
+        }
+        write_count(&mut bytes, self.breaches.len());
+        for (at, breach) in &self.breaches {
+            at.write(&mut bytes);
+            bytes.push(breach.number());
+        }
+        write_count(&mut bytes, self.lacks.len());
+        for (lack, span) in &self.lacks {
+            bytes.push(lack.number());
+            span.from().write(&mut bytes);
+            span.until().write(&mut bytes);
+        }
+        sha256(&[b"easyenclave evidence 1\0", &bytes])
+    }
+}
+
+fn write_spans(bytes: &mut Vec<u8>, spans: &Spans) {
+    write_count(bytes, spans.iter().count());
+    for span in spans.iter() {
+        span.from().write(bytes);
+        span.until().write(bytes);
+    }
+}
+
+fn write_count(bytes: &mut Vec<u8>, count: usize) {
+    u64::try_from(count).unwrap_or(u64::MAX).write(bytes);
 }
 
 /// Gathers the evidence about a node.
