@@ -137,6 +137,21 @@ impl Books {
             .expect("account numbers come from the books")
     }
 
+    pub(super) fn account_mut(&mut self, no: AccountNo) -> &mut AccountRow {
+        self.accounts
+            .get_mut(&no)
+            .expect("account numbers come from the books")
+    }
+
+    /// Takes the opening of the last account back.
+    pub(super) fn close_last_account(&mut self) {
+        let row = self
+            .accounts
+            .remove(&self.last_account())
+            .expect("an account was opened");
+        self.names.remove(&row.name);
+    }
+
     /// What a person may see of an account; none if it does not exist.
     pub fn balance(&self, id: &AccountId) -> Option<Balance> {
         self.account_no(id)

@@ -481,6 +481,9 @@ pub struct Finalize {
     pub node: Option<NodeId>,
 }
 
+/// The number of [`Command::Transfer`].
+pub(super) const TRANSFER_KIND: u16 = 2;
+
 impl Command {
     /// Its number in the journal, for ever.
     pub const fn kind(&self) -> u16 {

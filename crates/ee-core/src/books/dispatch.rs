@@ -2,7 +2,9 @@
 
 use ee_protocol::time::Timestamp;
 
-use super::{Books, Command, EntryNo, Head, Known, Outcome, Principal, Refusal, Rows, Seq};
+use super::{
+    Books, Command, EntryNo, Head, Known, Outcome, Principal, Refusal, Seq, command::TRANSFER_KIND,
+};
 
 /// The command in hand: what every module of the books is given beside its fields.
 #[derive(Debug, Clone, Copy)]
@@ -23,12 +25,6 @@ impl Books {
         let mut books = Self::default();
         books.open_genesis();
         books
-    }
-
-    /// The books as the store has them.
-    pub fn restore(rows: Rows) -> Self {
-        let _ = rows;
-        Self::empty()
     }
 
     /// The last command.
@@ -56,21 +52,25 @@ impl Books {
             actor,
             known,
         };
-        self.dispatch(step, command)
+        self.resolve_due(&step, command);
+        self.dispatch(&step, command)
     }
 
-    fn dispatch(&mut self, _step: Step<'_>, command: &Command) -> Result<Outcome, Refusal> {
+    fn dispatch(&mut self, step: &Step<'_>, command: &Command) -> Result<Outcome, Refusal> {
+        let kind = command.kind();
         match command {
-            Command::Purchase(_)
-            | Command::Transfer(_)
-            | Command::TransferBatch(_)
-            | Command::Payout(_)
-            | Command::Adjust(_)
-            | Command::Lock(_)
-            | Command::RenewLock(_)
-            | Command::ReleaseLock(_)
-            | Command::BindPayer(_)
-            | Command::ReportUsage(_) => Err(Refusal::AccountNotFound),
+            Command::Purchase(c) => self.purchase(step, c, kind),
+            Command::Transfer(c) => self.transfer(step, c, kind),
+            // An id means the same transfer, alone or in a batch.
+            Command::TransferBatch(c) => self.transfer_batch(step, c, TRANSFER_KIND),
+            Command::Payout(c) => self.payout(step, c, kind),
+            Command::Adjust(c) => self.adjust(step, c, kind),
+            Command::Lock(c) => self.lock(step, c, kind),
+            Command::RenewLock(c) => self.renew_lock(step, c),
+            Command::ReleaseLock(c) => self.release_lock(step, c),
+            Command::BindPayer(c) => self.bind_payer(step, c),
+            Command::ReportUsage(c) => self.report_usage(step, c, kind),
+            Command::SetPolicy(policy) => Ok(self.set_policy(step, policy)),
             Command::NodeSeen(_)
             | Command::RegisterNode(_)
             | Command::Deposit(_)
@@ -91,8 +91,7 @@ impl Books {
             | Command::FileAbuse(_)
             | Command::DecideAbuse(_)
             | Command::Finalize(_)
-            | Command::Tick
-            | Command::SetPolicy(_) => Ok(Outcome::Recorded),
+            | Command::Tick => self.judgement(step, command),
         }
     }
 

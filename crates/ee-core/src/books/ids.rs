@@ -28,6 +28,19 @@ pub struct EntryNo {
     pub idx: u16,
 }
 
+impl EntryNo {
+    /// Before every row.
+    pub const FIRST: Self = Self {
+        seq: Seq(0),
+        idx: 0,
+    };
+    /// After every row.
+    pub const LAST: Self = Self {
+        seq: Seq(u64::MAX),
+        idx: u16::MAX,
+    };
+}
+
 /// An id that people see: UUIDv7-shaped, made of the instant and the [`EntryNo`], and so free of
 /// randomness. The number is read back from it: no index by id is needed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,6 +9,11 @@ use super::{
     settle::Pay,
 };
 
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod tests;
+
 impl Books {
     /// The commands of judgement.
     pub(super) fn judgement(

@@ -8,21 +8,46 @@
 
 use std::collections::HashMap;
 
-use ee_protocol::{account::AccountName, time::Timestamp};
+use ee_protocol::{account::AccountName, names::AppName, time::Timestamp};
 
+mod abuse;
 mod accounts;
+mod batch;
+mod batch_log;
+mod capacity;
 pub mod changes;
+mod claims;
+mod clawback;
+mod clients;
 pub mod command;
+mod deadline;
 mod dispatch;
 pub mod facts;
 pub mod ids;
+mod judgement;
 pub mod known;
+mod ledger;
+mod locks;
+mod meters;
+mod nodes;
+mod observers;
+mod open_locks;
 pub mod outcome;
+mod payer;
+mod policies;
 pub mod policy;
 pub mod principal;
 pub mod refusal;
+mod restore;
 pub mod rows;
+pub mod settle;
+mod settlements;
+mod slashes;
+mod stake;
 pub mod table;
+mod ticks;
+mod usage;
+pub mod views;
 
 pub use changes::{Changes, Rows};
 pub use command::Command;
@@ -58,19 +83,25 @@ pub struct Books {
     transfers: Vec<TransferRow>,
     meters: Table<MeterKey, MeterRow>,
     locks: Table<EntryNo, LockRow>,
-    locks_by_meter: Table<(MeterKey, EntryNo), ()>,
-    locks_by_account: Table<(AccountNo, EntryNo), ()>,
-    locks_by_expiry: Table<(Timestamp, EntryNo), ()>,
-    locks_by_app: Table<(ee_protocol::names::AppName, MeterKey), EntryNo>,
+    /// Periods of one account on one node by their start: disjoint.
+    meter_spans: Table<(NodeNo, AccountNo, i64), i64>,
+    locks_by_meter: Table<open_locks::MeterOrder, ()>,
+    locks_by_account: Table<(AccountNo, Timestamp, EntryNo), ()>,
+    locks_by_app: Table<(AppName, MeterKey), EntryNo>,
+    /// Open locks that hold vCPUs, by the end of their period.
+    holders: Table<(NodeNo, i64, EntryNo), ()>,
+    open_periods: Table<(i64, SettlementKey), open_locks::OpenPeriod>,
+    open_deadlines: Table<(Timestamp, SettlementKey), ()>,
     usage: Vec<UsageRow>,
-    payers: Table<ee_protocol::names::AppName, PayerRow>,
-    clients: Vec<ClientRow>,
+    payers: Table<AppName, PayerRow>,
+    clients: batch_log::ClientLog,
     policies: Table<Seq, PolicyRow>,
     nodes: Table<NodeNo, NodeRow>,
     prices: Table<(NodeNo, Timestamp), NodePriceRow>,
-    facts: Table<facts::FactKey, FactRow>,
-    observers: Table<u64, ObserverRow>,
+    facts: facts::FactBook,
     settlements: Table<SettlementKey, SettlementRow>,
+    /// Verdicts whose locks are not all resolved.
+    settling: Table<SettlementKey, ()>,
     abuse: Table<EntryNo, AbuseRow>,
     slashes: Table<EntryNo, SlashRow>,
     unbondings: Table<EntryNo, UnbondingRow>,

@@ -121,8 +121,6 @@ pub struct RenewedLock {
 pub struct Released {
     /// What came back.
     pub returned: MicroUsd,
-    /// What was charged for blocking the node (ADR 0011).
-    pub charged: MicroUsd,
     /// The payer's account.
     pub balances: Vec<Balance>,
 }

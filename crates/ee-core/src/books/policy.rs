@@ -1,7 +1,11 @@
 //! What the operator set, as far as the books decide by it. Changes come as `SetPolicy` and hold
 //! for periods that start later (LEDGER 4).
 
+use std::time::Duration;
+
 use ee_protocol::money::MicroUsd;
+
+use super::rows::StakeTier;
 
 /// The newest rules that this program knows; older journals replay under their own number.
 pub const RULES: u16 = 1;
@@ -29,6 +33,8 @@ pub struct Policy {
     pub slash_delay_s: u32,
     /// `EE_HEALTH_TIMEOUT_SEC`: how long a health pass holds.
     pub health_timeout_s: u32,
+    /// `EE_ATTEST_DEADLINE_SEC`: how long an answer to a challenge may take.
+    pub attest_deadline_s: u32,
     /// Attestation interval plus deadline: how long a valid attestation holds.
     pub attestation_timeout_s: u32,
     /// Least stake of premium, standard and economy nodes on forge-1; none elsewhere.
@@ -49,8 +55,58 @@ impl Policy {
             unbonding_s: 604_800,
             slash_delay_s: 86_400,
             health_timeout_s: 120,
+            attest_deadline_s: 30,
             attestation_timeout_s: 3630,
             stake_min: [MicroUsd::from_micros(1); 3],
         }
     }
+
+    /// How long a node that lost us may take to come back: the A of LEDGER 7.
+    pub fn comeback(&self) -> Duration {
+        seconds(self.health_timeout_s.max(self.attest_deadline_s))
+    }
+
+    /// From the end of a period to its settlement.
+    pub fn grace(&self) -> Duration {
+        seconds(self.settlement_grace_s)
+    }
+
+    /// From the end of a period to the forced verdict.
+    pub fn deadline(&self) -> Duration {
+        seconds(self.settlement_deadline_s)
+    }
+
+    /// How long pay rests.
+    pub fn payout_hold(&self) -> Duration {
+        seconds(self.payout_hold_s)
+    }
+
+    /// How long an undecided report defers a settlement.
+    pub fn abuse_decision(&self) -> Duration {
+        seconds(self.abuse_decision_s)
+    }
+
+    /// How long withdrawn stake stays slashable.
+    pub fn unbonding(&self) -> Duration {
+        seconds(self.unbonding_s)
+    }
+
+    /// From filing to execution of an automatic slash.
+    pub fn slash_delay(&self) -> Duration {
+        seconds(self.slash_delay_s)
+    }
+
+    /// The least stake of a tier on forge-1.
+    pub const fn stake_min(&self, tier: StakeTier) -> MicroUsd {
+        let [premium, standard, economy] = self.stake_min;
+        match tier {
+            StakeTier::Premium => premium,
+            StakeTier::Standard => standard,
+            StakeTier::Economy => economy,
+        }
+    }
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
 }

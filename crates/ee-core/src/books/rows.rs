@@ -1,5 +1,7 @@
 //! The rows of the books, one struct a table of LEDGER 12. What the store keeps, the books hold.
 
+use std::cmp::Ordering;
+
 use ee_protocol::{
     account::{AccountName, ClientId, Note},
     money::{MicroUsd, Price, VcpuMicros},
@@ -280,6 +282,8 @@ words!(
         Settling = 1 "settling",
         /// No lock is left.
         Settled = 2 "settled",
+        /// Inconclusive: facts may still come until the deadline.
+        Awaiting = 3 "awaiting",
     }
 );
 
@@ -368,8 +372,9 @@ impl TransferRow {
     }
 }
 
-/// Key of a meter. Ordered by node and period, so that a settlement reads one range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Key of a meter. Ordered by period (its end first), node and account: a settlement reads one
+/// range, and the oldest come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MeterKey {
     /// Who computes.
     pub node: NodeNo,
@@ -377,6 +382,26 @@ pub struct MeterKey {
     pub period: Period,
     /// Who pays.
     pub account: AccountNo,
+}
+
+impl Ord for MeterKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let order = |key: &Self| {
+            let Self {
+                node,
+                period,
+                account,
+            } = *key;
+            (period.end_ms(), period.start_ms(), node, account)
+        };
+        order(self).cmp(&order(other))
+    }
+}
+
+impl PartialOrd for MeterKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// `meter`: one account on one node in one period. Invariant: `posted <= metered + reserved`.
@@ -532,10 +557,21 @@ pub struct NodeRow {
     pub platform: Option<[u8; 32]>,
     /// When its registration ends, once seen.
     pub expires_at: Option<Timestamp>,
+    /// What its settlements paid by day, of the last 30 days: the measure of penalties.
+    pub revenue: Vec<DayRevenue>,
     /// When it was first heard of.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+/// What a node earned on one day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayRevenue {
+    /// Days since the Unix epoch.
+    pub day: u32,
+    /// What settlements paid that day.
+    pub paid: MicroUsd,
 }
 
 /// `node_price`.

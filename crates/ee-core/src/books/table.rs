@@ -73,6 +73,18 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
         Some(row)
     }
 
+    /// The last value of a row that was retired since the last commit.
+    pub fn retired(&self, key: &K) -> Option<&V> {
+        self.retired.get(key)
+    }
+
+    /// The rows touched since the last commit: their values then and now.
+    pub fn touched(&self) -> impl Iterator<Item = (Option<&V>, Option<&V>)> {
+        self.touched
+            .iter()
+            .map(|(key, old)| (old.as_ref(), self.rows.get(key)))
+    }
+
     /// All rows, by key.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.iter()

@@ -1,9 +1,18 @@
 //! Questions about nodes, payers and sums, for those who look at the books without changing them.
 
-use ee_protocol::{account::AccountId, money::Price, names::AppName, time::Timestamp};
+use std::collections::BTreeSet;
+
+use ee_protocol::{
+    account::AccountId,
+    money::{MicroUsd, Price},
+    names::AppName,
+    time::Timestamp,
+};
 
 use super::{
     AccountNo, Books, NodeNo,
+    accounts::Part,
+    outcome::Balance,
     rows::{AccountKind, NodePriceRow, NodeRow, PayerRow, StakeTier},
 };
 
@@ -17,7 +26,7 @@ pub struct NodeShown {
     /// The price that holds now.
     pub price: Option<Price>,
     /// Its stake.
-    pub stake: ee_protocol::money::MicroUsd,
+    pub stake: MicroUsd,
 }
 
 /// Sums over all accounts, in µ$.
@@ -37,7 +46,52 @@ pub struct Sums {
     pub accounts: u64,
 }
 
+/// An account as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountShown {
+    /// Its number, by which accounts are listed.
+    pub no: AccountNo,
+    /// User, node, or neither so far.
+    pub kind: AccountKind,
+    /// What it holds.
+    pub balance: Balance,
+    /// A node's stake.
+    pub stake: MicroUsd,
+    /// Stake on its way out.
+    pub unbonding: MicroUsd,
+}
+
 impl Books {
+    /// An account that people can name; parts and the books' own accounts are none.
+    pub fn account_shown(&self, no: AccountNo) -> Option<AccountShown> {
+        let row = self.account(no);
+        let part = |part| {
+            let part = self.part_no(no, part);
+            part.map_or(MicroUsd::ZERO, |no| self.account(no).posted)
+        };
+        Some(AccountShown {
+            no,
+            kind: row.kind,
+            balance: self.balance(&row.name.id()?)?,
+            stake: part(Part::Stake),
+            unbonding: part(Part::Unbonding),
+        })
+    }
+
+    /// Accounts that people can name, after one of them, in the order of their opening.
+    pub fn accounts_shown(&self, after: AccountNo) -> impl Iterator<Item = AccountShown> {
+        let beyond = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        let rows = self.accounts.range(beyond);
+        rows.filter_map(|(no, _)| self.account_shown(*no))
+    }
+
+    /// An account and the parts of it that are accounts of their own.
+    pub fn account_and_parts(&self, no: AccountNo) -> BTreeSet<AccountNo> {
+        let parts = [Part::Held, Part::Stake, Part::Unbonding];
+        let parts = parts.into_iter().filter_map(|part| self.part_no(no, part));
+        std::iter::once(no).chain(parts).collect()
+    }
+
     /// Who pays for an app.
     pub fn payer(&self, app: &AppName) -> Option<&PayerRow> {
         self.payers.get(app)
@@ -66,10 +120,13 @@ impl Books {
     ) -> Vec<(AccountId, NodePriceRow)> {
         let beyond = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
         let rows = self.prices.range(beyond).map(|(_, row)| row);
-        rows.filter(|row| self.price_from(row.node, at).is_none_or(|from| row.from >= from))
-            .take(limit)
-            .map(|row| (self.id_of(row.node), row.clone()))
-            .collect()
+        rows.filter(|row| {
+            self.price_from(row.node, at)
+                .is_none_or(|from| row.from >= from)
+        })
+        .take(limit)
+        .map(|row| (self.id_of(row.node), row.clone()))
+        .collect()
     }
 
     /// The sums over all accounts.
@@ -94,15 +151,15 @@ impl Books {
     }
 
     fn shown(&self, row: &NodeRow, at: Timestamp) -> NodeShown {
-        let stake = self.part_no(row.node, super::accounts::Part::Stake);
-        let held = self.prices.range((row.node, Timestamp::EPOCH)..=(row.node, at));
+        let stake = self.part_no(row.node, Part::Stake);
+        let held = self
+            .prices
+            .range((row.node, Timestamp::EPOCH)..=(row.node, at));
         NodeShown {
             id: self.id_of(row.node),
             row: row.clone(),
             price: held.map(|(_, price)| price.price).next_back(),
-            stake: stake.map_or(ee_protocol::money::MicroUsd::ZERO, |no| {
-                self.account(no).posted
-            }),
+            stake: stake.map_or(MicroUsd::ZERO, |no| self.account(no).posted),
         }
     }
 
@@ -112,7 +169,7 @@ impl Books {
         held.map(|(_, price)| price.from).next_back()
     }
 
-    fn id_of(&self, node: NodeNo) -> AccountId {
+    pub(super) fn id_of(&self, node: NodeNo) -> AccountId {
         let name = &self.account(node).name;
         name.id().expect("a node's account has a plain name")
     }

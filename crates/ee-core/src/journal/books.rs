@@ -135,6 +135,7 @@ canonical_struct! {
         unbonding_s,
         slash_delay_s,
         health_timeout_s,
+        attest_deadline_s,
         attestation_timeout_s,
         stake_min,
     }

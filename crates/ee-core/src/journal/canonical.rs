@@ -278,6 +278,13 @@ macro_rules! canonical_struct {
                 Ok(Self { $($field: $crate::journal::Canonical::read(input)?),* })
             }
         }
+
+        #[cfg(test)]
+        impl $crate::journal::sample::Sample for $name {
+            fn sample(dice: &mut $crate::journal::sample::Dice) -> Self {
+                Self { $($field: $crate::journal::sample::Sample::sample(dice)),* }
+            }
+        }
     )*};
 }
 
@@ -315,6 +322,26 @@ macro_rules! canonical_choice {
                         found: u16::from(found),
                     }),
                 }
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::journal::sample::Sample for $name {
+            fn sample(dice: &mut $crate::journal::sample::Dice) -> Self {
+                let choices = <Self as $crate::journal::sample::Choices>::choices();
+                let choice = dice.below(choices.len());
+                choices[choice](dice)
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::journal::sample::Choices for $name {
+            fn choices() -> &'static [fn(&mut $crate::journal::sample::Dice) -> Self] {
+                &[$(|_dice| {
+                    $($(let $field = $crate::journal::sample::Sample::sample(_dice);)*)?
+                    $($(let $inner = $crate::journal::sample::Sample::sample(_dice);)*)?
+                    Self::$variant $( { $($field),* } )? $( ( $($inner),* ) )?
+                }),*]
             }
         }
     };

@@ -11,6 +11,10 @@ mod chain;
 mod commands;
 mod outcomes;
 mod record;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use canonical::{Canonical, Malformed, Reader, read_text, write_text};

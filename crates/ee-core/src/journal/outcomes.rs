@@ -13,7 +13,7 @@ canonical_struct! {
     Locked { lock, amount, price, expires_at, balances }
     Renewed { locks, short, runway_periods }
     RenewedLock { node, lock, is_new }
-    Released { returned, charged, balances }
+    Released { returned, balances }
     UsageReported { usage, lock, charge, state, balances }
     NodeRegistered { is_new, stake }
     Filed { id, state, moved }

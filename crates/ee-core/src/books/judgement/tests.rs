@@ -1,0 +1,572 @@
+//! Verdicts and their money, through the books alone (LEDGER 7 to 10, 13).
+
+use ee_protocol::{money::MicroUsd, names::Network};
+
+use super::rig::*;
+use crate::books::{Command, Outcome, Policy, Principal, Refusal, command::*, rows::*};
+
+/// An hour that passes: 40 000 µ$ locked by `u1`.
+fn passed_hour() -> Rig {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.1 + 5);
+    rig
+}
+
+fn settled(rig: &Rig) -> (Verdict, SettlementState) {
+    let row = rig.settlement().expect("judged");
+    (row.verdict, row.state)
+}
+
+#[test]
+fn a_period_settles_by_itself_after_its_grace() {
+    let mut rig = passed_hour();
+    rig.tick();
+    assert_eq!(rig.settlement(), None, "grace runs");
+    rig.until(HOUR.1 + GRACE_S);
+    assert!(rig.books.is_due(at(HOUR.1 + GRACE_S)));
+    let done = rig.tick();
+    assert_eq!((done.judged, done.resolved, done.more), (1, 1, false));
+    assert_eq!(settled(&rig), (Verdict::Pass, SettlementState::Settled));
+    assert_eq!((rig.posted("n1"), rig.posted("u1")), (40_000, 960_000));
+    assert_eq!(rig.tick().judged, 0, "once");
+}
+
+#[test]
+fn second_finalize_repeats_the_verdict() {
+    let mut rig = passed_hour();
+    let first = rig.finalize().expect("settled");
+    assert_eq!(
+        (first.verdict, first.settled, first.failed),
+        (Verdict::Pass, 1, 0)
+    );
+    rig.fails("n1");
+    let second = rig.finalize().expect("repeated");
+    assert_eq!(
+        (second.verdict, second.settled, second.posted),
+        (Verdict::Pass, 0, first.posted)
+    );
+    assert_eq!(rig.posted("n1"), 40_000);
+}
+
+#[test]
+fn future_cannot_be_settled() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.1 - 1);
+    assert_eq!(rig.finalize(), Err(Refusal::PeriodOpen));
+    // At its end, but the observer has not said that all is told.
+    rig.unwatched_until(HOUR.1);
+    assert_eq!(rig.finalize(), Err(Refusal::PeriodOpen));
+    rig.until(HOUR.1 + 5);
+    assert!(rig.finalize().is_ok());
+}
+
+#[test]
+fn agent_fail_at_noon_fails() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.0 + 1_800);
+    rig.fails("n1");
+    rig.attested("n1");
+    rig.until(HOUR.1 + 5);
+    let settled = rig.finalize().expect("judged");
+    assert_eq!((settled.verdict, settled.failed), (Verdict::Fail, 1));
+    assert_eq!(settled.reasons[0].reason, Reason::HealthFail);
+    assert_eq!((rig.posted("n1"), rig.posted("u1")), (0, 1_000_000));
+}
+
+#[test]
+fn our_stop_fails_nobody() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.0 + 600);
+    let (epoch, now) = (rig.epoch(), at(HOUR.0 + 600));
+    rig.run(Command::Drained(Drained { epoch, at: now }))
+        .expect("drained");
+    rig.run(Command::ObserverStop(ObserverStop { epoch, at: now }))
+        .expect("stopped");
+    rig.unwatched_until(HOUR.0 + 900);
+    rig.restart();
+    rig.until(HOUR.0 + 1_000);
+    rig.attested("n1");
+    rig.until(HOUR.1 + 5);
+    assert_eq!(rig.finalize().expect("judged").verdict, Verdict::Pass);
+}
+
+#[test]
+fn our_crash_pays_nothing_unseen() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.0 + 600);
+    rig.unwatched_until(HOUR.1 - 300);
+    rig.restart();
+    rig.attested("n1");
+    rig.until(HOUR.1 + 5);
+    let judged = rig.finalize().expect("judged");
+    assert_eq!(
+        judged.verdict,
+        Verdict::Inconclusive,
+        "900 s of 3 600 were seen"
+    );
+    assert_eq!(
+        (judged.state, rig.posted("n1")),
+        (SettlementState::Awaiting, 0)
+    );
+    rig.unwatched_until(HOUR.1 + DEADLINE_S);
+    assert_eq!(rig.tick().resolved, 1);
+    assert_eq!(rig.posted("n1"), 10_000, "the quarter that was seen");
+    assert_eq!(rig.posted("u1"), 990_000);
+}
+
+#[test]
+fn uptime_may_vouch_for_what_we_did_not_see() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.0 + 600);
+    rig.unwatched_until(HOUR.1 - 300);
+    rig.restart();
+    rig.attested("n1");
+    rig.until(HOUR.1 + 5);
+    assert_eq!(rig.finalize().map(|s| s.verdict), Ok(Verdict::Inconclusive));
+    for track in [Track::Health, Track::Attestation] {
+        let (from, until) = (at(HOUR.0 + 600), at(HOUR.0 + 1_900));
+        let facts = ReportFacts {
+            node: node("n1"),
+            track,
+            from,
+            until,
+        };
+        rig.run(Command::ReportFacts(facts)).expect("taken");
+    }
+    rig.tick();
+    assert_eq!(settled(&rig), (Verdict::Pass, SettlementState::Settled));
+    assert_eq!(rig.posted("n1"), 40_000);
+}
+
+#[test]
+fn pccs_outage_is_no_miss() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.0 + 600);
+    let (epoch, dependency, now) = (rig.epoch(), Dependency::Pccs, at(HOUR.0 + 600));
+    rig.run(Command::DependencyDown(DependencyDown {
+        epoch,
+        dependency,
+        at: now,
+    }))
+    .expect("down");
+    let waits = |dependency, at| {
+        Command::Waiting(Waiting {
+            epoch,
+            node: node("n1"),
+            dependency,
+            at,
+        })
+    };
+    rig.run(waits(Some(dependency), now)).expect("waits");
+    let track = Track::Attestation;
+    rig.run(Command::TrackClose(TrackClose {
+        epoch,
+        node: node("n1"),
+        track,
+        at: now,
+    }))
+    .expect("closed");
+    rig.until(HOUR.0 + 1_200);
+    let now = at(HOUR.0 + 1_200);
+    rig.run(Command::DependencyUp(DependencyUp {
+        epoch,
+        dependency,
+        at: now,
+    }))
+    .expect("up");
+    rig.run(waits(None, now)).expect("over");
+    rig.run(Command::TrackOpen(TrackOpen {
+        epoch,
+        node: node("n1"),
+        track,
+        at: now,
+    }))
+    .expect("opened");
+    rig.until(HOUR.1 + 5);
+    assert_eq!(
+        rig.finalize().map(|settled| settled.verdict),
+        Ok(Verdict::Pass)
+    );
+}
+
+#[test]
+fn stranger_cannot_fail_a_node() {
+    let mut rig = passed_hour();
+    // An epoch that is over, or never was, says nothing.
+    for epoch in [0, 7] {
+        let (node, cause, at) = (node("n1"), BreachCause::AttestRejected, at(HOUR.0 + 5));
+        let told = rig.run(Command::Breach(Breach {
+            epoch,
+            node,
+            cause,
+            at,
+        }));
+        assert_eq!(told, Ok(Outcome::EpochOver));
+    }
+    assert_eq!(
+        rig.finalize().map(|settled| settled.verdict),
+        Ok(Verdict::Pass)
+    );
+}
+
+#[test]
+fn failed_register_leaves_no_row() {
+    let mut rig = Rig::new();
+    rig.run(register("u1", 1)).expect_err("u1 is a user");
+    assert!(rig.books.node_shown(&(&node("u1")).into(), at(0)).is_none());
+    let epoch = rig.epoch();
+    let open = TrackOpen {
+        epoch,
+        node: node("n9"),
+        track: Track::Health,
+        at: at(0),
+    };
+    rig.run(Command::TrackOpen(open)).expect("ignored");
+    assert!(rig.books.node_no(&node("n9")).is_none());
+}
+
+#[test]
+fn node_that_never_connected_earns_nothing() {
+    let mut rig = Rig::new();
+    rig.run(register("n2", 40_000)).expect("registered");
+    rig.lock("u1", "n2", HOUR, None);
+    rig.until(HOUR.1 + 5);
+    let command = Finalize {
+        period: period(HOUR),
+        node: None,
+    };
+    let Ok(Outcome::Finalized(nodes)) = rig.run(Command::Finalize(command)) else {
+        panic!("finalized");
+    };
+    let reasons: Vec<Reason> = nodes[0].reasons.iter().map(|row| row.reason).collect();
+    assert_eq!(reasons, [Reason::HealthMiss, Reason::NoEvidence]);
+    assert_eq!(rig.posted("u1"), 1_000_000);
+}
+
+#[test]
+fn node_cannot_set_its_stake() {
+    let mut rig = Rig::new();
+    let Command::RegisterNode(mut command) = register("n1", 50_000) else {
+        panic!("a registration");
+    };
+    command.stake = Some(usd(1_000));
+    command.tier = Some(StakeTier::Premium);
+    let own = Principal::node(&node("n1"));
+    rig.run_as(&own, Command::RegisterNode(command.clone()))
+        .expect("registered");
+    let shown = rig
+        .books
+        .node_shown(&(&node("n1")).into(), at(0))
+        .expect("known");
+    assert_eq!(
+        (shown.stake, shown.row.tier),
+        (MicroUsd::ZERO, StakeTier::Economy)
+    );
+    assert_eq!(shown.price.map(|price| price.micros()), Some(50_000));
+    rig.run(Command::RegisterNode(command)).expect("registered");
+    assert_eq!(rig.posted("n1#stake"), 1_000);
+    assert_eq!(rig.posted("sys:external_stake"), -1_000);
+}
+
+#[test]
+fn absent_fields_stay() {
+    let mut rig = Rig::new();
+    let Command::RegisterNode(mut command) = register("n1", 40_000) else {
+        panic!("a registration");
+    };
+    (command.stake, command.tier, command.vcpus) =
+        (Some(usd(9)), Some(StakeTier::Standard), Some(16));
+    rig.run(Command::RegisterNode(command.clone()))
+        .expect("registered");
+    (command.stake, command.tier, command.vcpus, command.price) = (None, None, None, None);
+    rig.run(Command::RegisterNode(command.clone()))
+        .expect("registered");
+    let shown = rig
+        .books
+        .node_shown(&(&node("n1")).into(), at(0))
+        .expect("known");
+    assert_eq!((shown.stake, shown.row.tier), (usd(9), StakeTier::Standard));
+    assert_eq!(
+        (shown.vcpus(), shown.price.map(|p| p.micros())),
+        (Some(16), Some(40_000))
+    );
+    command.allow_update = false;
+    assert_eq!(
+        rig.run(Command::RegisterNode(command)),
+        Err(Refusal::NodeExists)
+    );
+}
+
+#[test]
+fn forge_demands_stake_and_sandbox_does_not() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.0 + 100);
+    rig.seen("n1", Network::Forge1);
+    rig.until(HOUR.0 + 200);
+    rig.deposit("u1", 5).expect("deposited");
+    rig.until(HOUR.1 + 5);
+    let settled = rig.finalize().expect("judged");
+    let missing = &settled.reasons[0];
+    assert_eq!(
+        (settled.verdict, missing.reason),
+        (Verdict::Fail, Reason::StakeMissing)
+    );
+    assert_eq!(
+        (missing.first, missing.last),
+        (at(HOUR.0 + 100), at(HOUR.0 + 200))
+    );
+}
+
+#[test]
+fn pending_abuse_defers_but_an_admin_does_not_wait() {
+    let mut rig = passed_hour();
+    let report = rig.file_abuse(Some(HOUR));
+    rig.until(HOUR.1 + GRACE_S);
+    assert_eq!(rig.tick().judged, 0, "a report is undecided");
+    let settled = rig.finalize().expect("settled");
+    assert_eq!(
+        (settled.verdict, settled.pending_abuse),
+        (Verdict::Pass, vec![report])
+    );
+}
+
+#[test]
+fn pending_abuse_defers_for_a_while_only() {
+    let mut rig = passed_hour();
+    rig.file_abuse(Some(HOUR));
+    let patience = 259_200;
+    rig.unwatched_until(HOUR.1 + 5 + patience - 1);
+    assert_eq!(rig.tick().judged, 0);
+    rig.unwatched_until(HOUR.1 + 5 + patience);
+    assert_eq!(rig.tick().judged, 1);
+}
+
+#[test]
+fn authorised_abuse_fails_the_period() {
+    let mut rig = passed_hour();
+    let report = rig.file_abuse(Some(HOUR));
+    rig.decide_abuse(report, Decision::Authorize)
+        .expect("decided");
+    let settled = rig.finalize().expect("settled");
+    assert_eq!(settled.reasons[0].reason, Reason::AbuseAuthorized);
+    assert_eq!(rig.posted("u1"), 1_000_000);
+}
+
+#[test]
+fn late_abuse_claws_back() {
+    let mut rig = passed_hour();
+    rig.purchase("u2", 1_000_000);
+    rig.report("u2", HOUR, 250);
+    rig.finalize().expect("settled");
+    assert_eq!(rig.posted("n1"), 50_000);
+    // The node spent most of it: what is missing becomes a claim.
+    let (from, to) = (ee_account("n1"), ee_account("u3"));
+    let spend = Transfer {
+        id: None,
+        from,
+        to,
+        amount: amount(35_000),
+        open_account: true,
+    };
+    rig.run(Command::Transfer(spend)).expect("spent");
+    let report = rig.file_abuse(Some(HOUR));
+    let filed = rig
+        .decide_abuse(report, Decision::Authorize)
+        .expect("decided");
+    assert_eq!(
+        (filed.state, filed.moved),
+        (ReportState::Authorized, usd(15_000))
+    );
+    assert_eq!(
+        (rig.posted("n1"), rig.posted("u1"), rig.posted("u2")),
+        (0, 972_000, 993_000)
+    );
+    assert_eq!(
+        rig.decide_abuse(report, Decision::Authorize)
+            .map(|f| f.moved),
+        Ok(usd(0))
+    );
+    // Later earnings pay the claims first.
+    let next = (HOUR.1 + 3_600, HOUR.1 + 7_200);
+    rig.lock("u2", "n1", next, None);
+    rig.until(next.1 + GRACE_S);
+    rig.tick();
+    assert_eq!((rig.posted("u1"), rig.posted("n1")), (1_000_000, 5_000));
+    assert_eq!(
+        rig.posted("u2"),
+        960_000,
+        "repaid 7 000 of the first, paid 40 000 for the second"
+    );
+}
+
+#[test]
+fn stake_and_unbonding_pay_users_back_too() {
+    let mut rig = passed_hour();
+    rig.deposit("u1", 30_000).expect("deposited");
+    rig.withdraw(20_000).expect("unbonds");
+    rig.finalize().expect("settled");
+    let (from, to) = (ee_account("n1"), ee_account("u3"));
+    let spend = Transfer {
+        id: None,
+        from,
+        to,
+        amount: amount(40_000),
+        open_account: true,
+    };
+    rig.run(Command::Transfer(spend)).expect("spent");
+    let report = rig.file_abuse(Some(HOUR));
+    let filed = rig
+        .decide_abuse(report, Decision::Authorize)
+        .expect("decided");
+    assert_eq!(filed.moved, usd(30_000));
+    assert_eq!((rig.posted("n1#stake"), rig.posted("n1#unbonding")), (0, 0));
+    assert_eq!(rig.posted("u1"), 1_000_000 - 40_000);
+}
+
+#[test]
+fn decided_stays_decided() {
+    let mut rig = passed_hour();
+    let report = rig.file_abuse(Some(HOUR));
+    rig.decide_abuse(report, Decision::Deny).expect("denied");
+    assert!(rig.decide_abuse(report, Decision::Deny).is_ok());
+    let other = rig.decide_abuse(report, Decision::Authorize);
+    assert_eq!(other, Err(Refusal::ReportAlreadyDecided));
+    let report = rig.file_abuse(None);
+    rig.decide_abuse(report, Decision::Authorize)
+        .expect("authorised");
+    let overturned = rig
+        .decide_abuse(report, Decision::Overturn)
+        .expect("overturned");
+    assert_eq!(
+        (overturned.state, overturned.moved),
+        (ReportState::Overturned, usd(0))
+    );
+}
+
+#[test]
+fn open_report_ends() {
+    let mut rig = Rig::new();
+    let later = (HOUR.1, HOUR.1 + 3_600);
+    rig.lock("u1", "n1", later, None);
+    rig.until(HOUR.0 + 60);
+    let report = rig.file_abuse(None);
+    rig.until(HOUR.0 + 120);
+    rig.decide_abuse(report, Decision::Authorize)
+        .expect("authorised");
+    rig.until(later.1 + 5);
+    let command = Finalize {
+        period: period(later),
+        node: Some(node("n1")),
+    };
+    let Ok(Outcome::Finalized(nodes)) = rig.run(Command::Finalize(command)) else {
+        panic!("finalized");
+    };
+    assert_eq!(
+        nodes[0].verdict,
+        Verdict::Pass,
+        "the report ended with its decision"
+    );
+    let hour = rig.finalize().expect("judged");
+    assert_eq!(hour.reasons[0].reason, Reason::AbuseAuthorized);
+}
+
+#[test]
+fn pay_rests_in_hold() {
+    let policy = Policy {
+        payout_hold_s: 86_400,
+        ..Policy::documented()
+    };
+    let mut rig = Rig::with(policy);
+    rig.lock_hour("u1");
+    rig.until(HOUR.1 + 5);
+    rig.finalize().expect("settled");
+    assert_eq!((rig.posted("n1"), rig.posted("n1#held")), (0, 40_000));
+    rig.unwatched_until(HOUR.1 + 5 + 86_400);
+    assert_eq!(rig.tick().released, 1);
+    assert_eq!((rig.posted("n1"), rig.posted("n1#held")), (40_000, 0));
+}
+
+#[test]
+fn withdrawn_stake_unbonds_and_is_slashable_meanwhile() {
+    let mut rig = Rig::new();
+    rig.deposit("u1", 1_000).expect("deposited");
+    rig.withdraw(400).expect("unbonds");
+    assert_eq!(
+        (rig.posted("n1#stake"), rig.posted("n1#unbonding")),
+        (600, 400)
+    );
+    rig.unwatched_until(604_800);
+    assert_eq!(rig.tick().released, 1);
+    assert_eq!((rig.posted("n1"), rig.posted("n1#unbonding")), (400, 0));
+    rig.withdraw(100).expect("unbonds");
+    let slash = rig.file_slash(SlashReason::AttestationFraud);
+    let filed = rig
+        .decide_slash(slash, Decision::Authorize)
+        .expect("slashed");
+    assert_eq!(filed.moved, usd(600));
+    assert_eq!(rig.posted("sys:slash_pool"), 600);
+    assert_eq!((rig.posted("n1#stake"), rig.posted("n1#unbonding")), (0, 0));
+}
+
+#[test]
+fn a_ban_is_for_ever_and_for_the_platform() {
+    let mut rig = Rig::new();
+    let slash = rig.file_slash(SlashReason::AttestationFraud);
+    rig.decide_slash(slash, Decision::Authorize)
+        .expect("banned");
+    assert_eq!(rig.run(register("n1", 1)), Err(Refusal::NodeBanned));
+    assert_eq!(rig.deposit("u1", 5), Err(Refusal::NodeBanned));
+    rig.seen("n2", Network::Sandbox1);
+    let no = rig.books.node_no(&node("n2")).expect("seen");
+    assert!(
+        rig.books.is_banned(no),
+        "the same platform under another name"
+    );
+    let again = rig.decide_slash(slash, Decision::Deny);
+    assert_eq!(
+        again,
+        Err(Refusal::SlashNotFound),
+        "decided rows are the store's"
+    );
+}
+
+#[test]
+fn stake_that_backs_locks_stays() {
+    let mut rig = Rig::new();
+    rig.seen("n1", Network::Forge1);
+    rig.deposit("u1", 1_000).expect("deposited");
+    rig.lock_hour("u1");
+    assert_eq!(rig.withdraw(1_000), Err(Refusal::StakeInUse));
+    rig.withdraw(999).expect("enough is left");
+    assert_eq!(rig.withdraw(5), Err(Refusal::StakeInUse));
+}
+
+#[test]
+fn registration_that_ends_is_a_gap_in_standing() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    let (network, expires_at) = (Network::Sandbox1, at(HOUR.1 - 60));
+    let seen = NodeSeen {
+        node: node("n1"),
+        network,
+        vcpus: None,
+        platform: None,
+        expires_at,
+    };
+    rig.run(Command::NodeSeen(seen)).expect("seen");
+    rig.until(HOUR.1 + 5);
+    let settled = rig.finalize().expect("judged");
+    assert_eq!(settled.reasons[0].reason, Reason::RegistrationExpired);
+}
+
+fn ee_account(id: &str) -> ee_protocol::account::AccountId {
+    ee_protocol::account::AccountId::parse(id).expect("an account id")
+}
