@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 mod connections;
 pub mod entropy;
+mod h1;
 pub mod healthcheck;
 pub mod http;
 mod keys;

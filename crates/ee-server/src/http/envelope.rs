@@ -101,7 +101,8 @@ fn identify(trusted: &TrustedProxies, request: &mut Request, id: &str) {
     extensions.insert(RequestId(id.to_owned()));
 }
 
-fn fresh_id() -> String {
+/// An id for a request that brought none, or none that can be repeated.
+pub fn fresh_id() -> String {
     let mut bytes = [0_u8; 12];
     crate::entropy::fill(&mut bytes);
     hex::encode(bytes)

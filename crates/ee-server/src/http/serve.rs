@@ -1,8 +1,8 @@
 //! Serves the API on its listener: HTTP/1.1 with upgrades, bounded heads, a graceful end.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use axum::Router;
+use axum::{Router, response::Response};
 use hyper::{
     body::Incoming as IncomingBody,
     server::conn::http1,
@@ -14,19 +14,17 @@ use hyper_util::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::envelope::PeerAddr;
+use super::{
+    answer::problem_response,
+    envelope::{PeerAddr, fresh_id},
+};
 use crate::{
     config::TrustedProxies,
     connections::Connections,
+    h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, IDLE_WITHIN, Turns},
     listener::{Conn, Incoming, Listener},
     tasks::Tasks,
 };
-
-/// Time for a request's head, and idle time between requests (TUNNEL 10).
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Public header block and count (TUNNEL 10).
-const HEAD_MAX_BYTES: usize = 64 * 1024;
-const HEADERS_MAX: usize = 128;
 
 /// Accepts connections until the drain begins, one task each.
 pub async fn serve(listener: Listener, router: Router, trusted: TrustedProxies, tasks: Tasks) {
@@ -76,16 +74,18 @@ async fn http(
     stopping: CancellationToken,
 ) -> hyper::Result<()> {
     let router = TowerToHyperService::new(router);
+    let turns = Turns::default();
+    let io = Guarded::new(&[], conn, turns.clone());
     let service = service_fn(move |mut request: http::Request<IncomingBody>| {
         request.extensions_mut().insert(PeerAddr(peer));
         router.call(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(IDLE_WITHIN)
         .max_buf_size(HEAD_MAX_BYTES)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(conn), service)
+        .max_headers(FIELDS_MAX)
+        .serve_connection(TokioIo::new(io), turns.service(service, unread))
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
@@ -94,4 +94,11 @@ async fn http(
     }
     connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// The answer to a request that nothing has read.
+fn unread(fault: Fault) -> Response {
+    let id = fresh_id();
+    tracing::debug!(event = "api_request_unreadable", request_id = %id, ?fault);
+    problem_response(fault.problem(), &id)
 }

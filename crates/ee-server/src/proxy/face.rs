@@ -25,14 +25,15 @@ use tokio::{
 };
 
 use super::{body::ProxyBody, patience::Patient};
-use crate::{listener::Conn, tasks::Tasks, tunnel::prefixed::Prefixed};
+use crate::{
+    h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, HEAD_WITHIN, IDLE_WITHIN, Turns},
+    listener::Conn,
+    tasks::Tasks,
+    tunnel::prefixed::Prefixed,
+};
 
-/// Time for a request's head, and for a connection's first bytes (TUNNEL 10).
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// Public header block and count (TUNNEL 10).
-const HEAD_MAX_BYTES: u32 = 64 * 1024;
-/// Header fields of one request (TUNNEL 10).
-pub const HEADERS_MAX: usize = 128;
+/// Public header block (TUNNEL 10).
+const H2_HEAD_MAX_BYTES: u32 = 64 * 1024;
 /// Streams of one HTTP/2 connection (TUNNEL 10).
 const H2_STREAMS_MAX: u32 = 128;
 /// Unread bytes of one upload; what an HTTP/2 client can make us hold is this times its streams.
@@ -54,10 +55,18 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Most first requests fit, so that looking at the preface costs no further read.
 const FIRST_READ_BYTES: usize = 4 * 1024;
 
-type Socket = TokioIo<Patient<Prefixed<Conn>>>;
+/// The answer to a request that is refused before anything has read it.
+pub type Refuse = fn(Fault) -> Response<ProxyBody>;
+
+/// A connection, what was read of it to learn its protocol, and whether that is HTTP/2.
+struct Looked {
+    conn: Conn,
+    first: Bytes,
+    h2: bool,
+}
 
 /// Serves a connection until it ends; once the server stops it takes no new request.
-pub async fn serve<S>(conn: Conn, service: S, tasks: &Tasks) -> Result<(), String>
+pub async fn serve<S>(conn: Conn, service: S, refuse: Refuse, tasks: &Tasks) -> Result<(), String>
 where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -69,24 +78,27 @@ where
             Err(_) => Err("no first byte in time".to_owned()),
         }
     };
-    let (conn, h2) = tokio::select! {
+    let looked = tokio::select! {
         looked = looked => looked?,
         () = tasks.stopping().cancelled() => return Ok(()),
     };
-    let io = TokioIo::new(Patient::new(conn));
-    let served = if h2 {
-        serve_h2(io, service, tasks).await
+    let served = if looked.h2 {
+        serve_h2(looked, service, tasks).await
     } else {
-        serve_h1(io, service, tasks).await
+        serve_h1(looked, service, refuse, tasks).await
     };
     served.map_err(|error| error.to_string())
 }
 
 /// Whether the client speaks HTTP/2, and its connection with nothing lost. Where TLS has agreed
 /// on a protocol there is nothing to look at.
-async fn look(mut conn: Conn, agreed_h2: bool) -> io::Result<(Prefixed<Conn>, bool)> {
+async fn look(mut conn: Conn, agreed_h2: bool) -> io::Result<Looked> {
     if agreed_h2 || conn.is_tls() {
-        return Ok((Prefixed::new(Bytes::new(), conn), agreed_h2));
+        return Ok(Looked {
+            conn,
+            first: Bytes::new(),
+            h2: agreed_h2,
+        });
     }
     let mut first = BytesMut::with_capacity(FIRST_READ_BYTES);
     while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
@@ -95,20 +107,26 @@ async fn look(mut conn: Conn, agreed_h2: bool) -> io::Result<(Prefixed<Conn>, bo
         }
     }
     let h2 = first.starts_with(PREFACE);
-    Ok((Prefixed::new(first.freeze(), conn), h2))
+    Ok(Looked {
+        conn,
+        first: first.freeze(),
+        h2,
+    })
 }
 
-async fn serve_h1<S>(io: Socket, service: S, tasks: &Tasks) -> hyper::Result<()>
+async fn serve_h1<S>(looked: Looked, service: S, refuse: Refuse, tasks: &Tasks) -> hyper::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
 {
+    let turns = Turns::default();
+    let io = Guarded::new(&looked.first, Patient::new(looked.conn), turns.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_MAX_BYTES as usize)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(io, service)
+        .header_read_timeout(IDLE_WITHIN)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(FIELDS_MAX)
+        .serve_connection(TokioIo::new(io), turns.service(service, refuse))
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
@@ -118,11 +136,12 @@ where
     connection.await
 }
 
-async fn serve_h2<S>(io: Socket, service: S, tasks: &Tasks) -> hyper::Result<()>
+async fn serve_h2<S>(looked: Looked, service: S, tasks: &Tasks) -> hyper::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
 {
+    let io = Patient::new(Prefixed::new(looked.first, looked.conn));
     let streams = Arc::new(Streams::default());
     let executor = Executor {
         tasks: tasks.clone(),
@@ -131,14 +150,14 @@ where
     let connection = http2::Builder::new(executor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(H2_STREAMS_MAX)
-        .max_header_list_size(HEAD_MAX_BYTES)
+        .max_header_list_size(H2_HEAD_MAX_BYTES)
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_send_buf_size(H2_SEND_BUFFER)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_LOCAL_RESETS)
         .enable_connect_protocol()
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served,

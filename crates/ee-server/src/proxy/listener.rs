@@ -17,7 +17,7 @@ use hyper::{body::Incoming as IncomingBody, service::service_fn};
 use super::{
     app,
     body::ProxyBody,
-    face::{self, HEADERS_MAX},
+    face,
     forward::forward,
     request::{self, Caller},
     response,
@@ -26,7 +26,11 @@ use super::{
 };
 use crate::{
     connections::Connections,
-    http::{Peer, envelope::request_id},
+    h1::{FIELDS_MAX, Fault},
+    http::{
+        Peer,
+        envelope::{fresh_id, request_id},
+    },
     listener::{Conn, Incoming, Listener},
     state::AppState,
 };
@@ -74,7 +78,7 @@ async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> Result<(), Stri
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(&state, request, peer.ip(), scheme).await) }
     });
-    face::serve(conn, service, &tasks).await
+    face::serve(conn, service, unread, &tasks).await
 }
 
 /// One request: the app's answer, or a problem.
@@ -104,7 +108,7 @@ async fn through(
     address: IpAddr,
     scheme: &'static str,
 ) -> Result<Response<ProxyBody>, Box<Problem>> {
-    if head.headers.len() > HEADERS_MAX {
+    if head.headers.len() > FIELDS_MAX {
         return Err(Problem::new(ProblemCode::HeaderTooLarge).into());
     }
     let websocket = websocket::take(&mut head)?;
@@ -130,6 +134,13 @@ async fn through(
         Some(asked) => websocket::forward(state, &caller, head, asked, &id).await,
         None => forward(state, &caller, head, Upload(body), &id).await,
     }
+}
+
+/// The answer to a request that nothing has read.
+fn unread(fault: Fault) -> Response<ProxyBody> {
+    let id = fresh_id();
+    tracing::debug!(event = "proxy_request_unreadable", request_id = %id, ?fault);
+    refusal(fault.problem(), &id)
 }
 
 /// A problem as an answer of the proxy listener.

@@ -5,13 +5,14 @@ use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::prefixed::Prefixed;
-use crate::listener::Conn;
+use crate::{h1::Guarded, listener::Conn};
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -67,8 +68,12 @@ pub(super) fn switching_protocols(accept: HeaderValue) -> Response {
 /// Takes the connection out of hyper, whose wrapper alone would cost 8 KiB per idle tunnel.
 pub(super) async fn finish(upgraded: OnUpgrade) -> Result<Io, String> {
     let upgraded = upgraded.await.map_err(|error| error.to_string())?;
-    match upgraded.downcast::<TokioIo<Conn>>() {
-        Ok(parts) => Ok(Prefixed::new(parts.read_buf, parts.io.into_inner())),
+    match upgraded.downcast::<TokioIo<Guarded<Conn>>>() {
+        Ok(parts) => {
+            let (early, conn) = parts.io.into_inner().into_parts();
+            let first = Bytes::from([parts.read_buf, early].concat());
+            Ok(Prefixed::new(first, conn))
+        }
         Err(_) => Err("the connection is not one of our listener's".to_owned()),
     }
 }

@@ -18,5 +18,6 @@ mod platforms;
 mod public_side;
 mod raw;
 mod relay;
+mod smuggling;
 mod transport;
 mod world;

@@ -183,62 +183,6 @@ async fn hop_by_hop_never_crosses() {
     world.stands().await;
 }
 
-/// Two lengths, an unknown coding: no request is read two ways.
-#[tokio::test]
-async fn smuggled_requests_are_refused() {
-    let (world, serving) = world().await;
-    for framing in [
-        "Content-Length: 4\r\nContent-Length: 5",
-        "Content-Length: 4, 5",
-        "Content-Length: +4",
-        "Transfer-Encoding: gzip",
-        "Transfer-Encoding: gzip, chunked",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-        "Transfer-Encoding: chunked, identity",
-        "Transfer-Encoding: xchunked",
-    ] {
-        let answer = smuggled(&world, framing).await;
-        assert_eq!(answer.status, 400, "{framing}: {answer:?}");
-    }
-    drop(serving);
-    world.stands().await;
-}
-
-/// A length beside chunks: hyper reads the chunks, drops the length and ends the connection (RFC
-/// 9112 6.1), so what hides behind the body is never read as a request.
-#[tokio::test]
-async fn length_beside_chunks_smuggles_nothing() {
-    let (world, serving) = world().await;
-    for framing in [
-        "Content-Length: 4\r\nTransfer-Encoding: chunked",
-        "Transfer-Encoding: chunked\r\nContent-Length: 4",
-    ] {
-        let answer = smuggled(&world, framing).await;
-        assert_eq!(
-            answer.fields("connection"),
-            ["close"],
-            "{framing}: {answer:?}"
-        );
-        let fields = answer.json()["fields"].to_string();
-        assert!(!fields.contains("content-length"), "{framing}: {answer:?}");
-    }
-    drop(serving);
-    world.stands().await;
-}
-
-/// A request of this framing with another one behind its body: one answer, and the end.
-async fn smuggled(world: &World, framing: &str) -> Answer {
-    let hidden = "GET /smuggled HTTP/1.1\r\nHost: bystander.localhost\r\n\r\n";
-    let head = format!("POST /head HTTP/1.1\r\nHost: target.localhost\r\n{framing}\r\n\r\n");
-    let answer = world.ask_proxy(&format!("{head}0\r\n\r\n{hidden}")).await;
-    assert!(
-        !answer.body.contains("HTTP/1.1"),
-        "a second answer: {framing}: {answer:?}"
-    );
-    assert!(!answer.body.contains("smuggled"), "{framing}: {answer:?}");
-    answer
-}
-
 /// Which app a request is for cannot be said twice.
 #[tokio::test]
 async fn contradicting_hosts_are_refused() {

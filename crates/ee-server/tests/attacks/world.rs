@@ -30,6 +30,8 @@ use crate::peer::{Peer, Prover, Registration, Serving};
 
 /// Longer than anything takes here, short enough for a hung test to fail soon.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for what was wrongly accepted to show, where nothing should happen.
+pub const A_MOMENT: Duration = Duration::from_millis(50);
 /// An admin token for tests.
 pub const ADMIN: &str = "admin-token-0123456789abcdef";
 /// The app that nobody attacks, and the agent that serves it.
@@ -269,8 +271,23 @@ pub async fn ask(address: SocketAddr, request: &[u8]) -> Answer {
     // A listener that refuses may reset the connection while we still send.
     let read = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
     read.expect("answered and closed in time").ok();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    parsed(&String::from_utf8_lossy(&bytes))
+}
+
+/// The answers of one connection, in order; none of them may hold a status line in its body.
+pub fn split_answers(text: &str) -> Vec<Answer> {
+    let status = |at: usize| text[at + 9..].starts_with(|digit: char| digit.is_ascii_digit());
+    let starts = text.match_indices("HTTP/1.1 ").map(|(at, _)| at);
+    let starts = starts.filter(|at| status(*at));
+    let ends = starts.clone().skip(1).chain([text.len()]);
+    starts
+        .zip(ends)
+        .map(|(from, to)| parsed(&text[from..to]))
+        .collect()
+}
+
+fn parsed(text: &str) -> Answer {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let status = head
         .split(' ')
         .nth(1)
