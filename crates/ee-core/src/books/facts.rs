@@ -11,7 +11,7 @@ use ee_protocol::{account::ClientId, time::Timestamp};
 
 use super::{
     EntryNo, NodeNo, Seq,
-    rows::{FactKind as RowKind, FactRow, ObserverRow},
+    rows::{FactRow, ObserverRow},
     table::Table,
 };
 use crate::{

@@ -233,11 +233,12 @@ impl Rig {
             period: period(HOUR),
             node: Some(node("n1")),
         };
-        self.run(Command::Finalize(command))
-            .map(|outcome| match outcome {
-                Outcome::Finalized(mut nodes) => nodes.remove(0),
-                other => panic!("{other:?}"),
-            })
+        self.run(Command::Finalize(command)).map(|outcome| {
+            let Outcome::Finalized(mut nodes) = outcome else {
+                panic!("{outcome:?}");
+            };
+            nodes.remove(0)
+        })
     }
 
     pub(super) fn file_abuse(&mut self, span: Option<(i64, i64)>) -> EntryId {
@@ -343,8 +344,10 @@ pub(super) fn register(id: &str, price: i64) -> Command {
 }
 
 fn filed_of(outcome: Result<Outcome, Refusal>) -> Result<Filed, Refusal> {
-    outcome.map(|outcome| match outcome {
-        Outcome::Filed(filed) => filed,
-        other => panic!("{other:?}"),
+    outcome.map(|outcome| {
+        let Outcome::Filed(filed) = outcome else {
+            panic!("{outcome:?}");
+        };
+        filed
     })
 }
