@@ -158,7 +158,7 @@ fn registration_state(node: &Node, policy: &LivePolicy, now: Timestamp) -> &'sta
 }
 
 /// A pass that is too old says as little as none.
-fn attestation_status(node: &Node, assessment: &Assessment<'_>) -> &'static str {
+pub(crate) fn attestation_status(node: &Node, assessment: &Assessment<'_>) -> &'static str {
     let stale = assessment
         .reasons()
         .any(|code| code == GateCode::AttestationStale);
@@ -170,7 +170,7 @@ fn attestation_status(node: &Node, assessment: &Assessment<'_>) -> &'static str 
     }
 }
 
-fn health_status(node: &Node, assessment: &Assessment<'_>) -> &'static str {
+pub(crate) fn health_status(node: &Node, assessment: &Assessment<'_>) -> &'static str {
     let silent = assessment
         .reasons()
         .any(|code| code == GateCode::HealthTimeout);

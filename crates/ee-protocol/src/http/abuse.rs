@@ -27,8 +27,10 @@ pub struct ReportView {
     pub report_id: String,
     /// The node.
     pub node_id: String,
-    /// The period, canonically; null: from the period of its filing to the decision.
-    pub period: Option<String>,
+    /// From when on it counts, RFC 3339.
+    pub from: String,
+    /// Until when; null: until the decision.
+    pub until: Option<String>,
     /// What the filer wrote.
     pub reason: Option<String>,
     /// Who filed it, as written; the journal has the token's own name.
@@ -59,6 +61,8 @@ pub struct SlashStatus {
     pub slash_id: String,
     /// `pending`, `executed` or `denied`.
     pub status: String,
+    /// What it took from the stake by this request.
+    pub taken_micro_usd: String,
     /// The record in the journal.
     pub seq: u64,
 }

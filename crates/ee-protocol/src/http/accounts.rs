@@ -42,8 +42,12 @@ pub struct Entry {
     pub transfer_id: String,
     /// Signed: money that came is positive, money that went negative.
     pub amount_micro_usd: String,
+    /// `posted` if it moved money, `pending` for what only sets aside or gives back.
+    pub effect: String,
     /// The account's own part that moved: the wallet, or `#held`, `#stake`, `#unbonding`.
     pub account: String,
+    /// The other side.
+    pub counterparty: String,
     /// The lock, report or period behind it.
     pub reference: Option<String>,
 }

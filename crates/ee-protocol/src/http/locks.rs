@@ -58,15 +58,15 @@ pub struct LockView {
     pub period: String,
     /// From when on it pays, RFC 3339.
     pub from: String,
-    /// How many vCPUs; null for the locks that usage reports make.
+    /// How many vCPUs; null for the locks that usage reports make, which hold none.
     pub vcpus: Option<u32>,
-    /// `metered`, `reserved`, or `usage` for the locks that usage reports make.
+    /// `metered` or `reserved`.
     pub mode: String,
     /// What it set aside.
     pub amount_micro_usd: String,
     /// What of that went to the node.
     pub posted_micro_usd: String,
-    /// `open`, `posted`, `voided`, `expired` or `released`.
+    /// `open`, `settled`, `released` or `expired`.
     pub state: String,
     /// When it is returned at the latest, RFC 3339.
     pub expires_at: String,

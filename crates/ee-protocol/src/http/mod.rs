@@ -8,6 +8,7 @@ pub mod credits;
 pub mod explain;
 pub mod fields;
 pub mod health;
+pub mod ledger;
 pub mod locks;
 pub mod nodes;
 pub mod settlements;

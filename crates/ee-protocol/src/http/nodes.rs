@@ -16,7 +16,7 @@ use crate::{
 pub struct NodeView {
     /// The node.
     pub node_id: String,
-    /// `active`, `inactive` or `banned`.
+    /// `active` or `banned`.
     pub status: String,
     /// The price for a vCPU-hour in whole cents, floored; null: none.
     pub price_cents_per_vcpu_hour: Option<i64>,
@@ -42,6 +42,15 @@ pub struct NodeView {
     pub stake_micro_usd: String,
     /// How many vCPUs may be locked; null: no limit is known.
     pub vcpus: Option<u32>,
+}
+
+/// `GET /v1/nodes`: in the order in which they came to the books.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeList {
+    /// The nodes.
+    pub nodes: Vec<NodeView>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
 }
 
 /// `POST /v1/nodes/register`.

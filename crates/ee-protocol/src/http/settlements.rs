@@ -29,21 +29,62 @@ pub struct Finalized {
     pub failed: u64,
     /// `pass`, `fail` or `inconclusive`; null if nothing was judged.
     pub verdict: Option<String>,
-    /// `open`, `settling` or `settled`.
+    /// `settling`, `awaiting` (inconclusive so far) or `settled`.
     pub state: String,
-    /// What this call paid to the node.
+    /// What the node was paid for the period in all.
     pub paid_micro_usd: String,
-    /// What it returned to users.
+    /// What went back to users in all.
     pub returned_micro_usd: String,
     /// The period, canonically.
     pub period: String,
     /// Reports about the period that nobody has decided: this judgement did not wait for them.
     pub pending_abuse_reports: Vec<String>,
-    /// Each node's verdict, if the period was finalised for all its nodes.
+    /// Each node's part, if the period was finalised for all its nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub nodes: Vec<NodeVerdict>,
+    pub nodes: Vec<NodeSettled>,
     /// The record in the journal.
     pub seq: u64,
+}
+
+impl Finalized {
+    /// Whether locks are still to be resolved.
+    pub fn is_settling(&self) -> bool {
+        self.state == "settling"
+    }
+
+    /// Takes over what a later look at the same settlement says, and adds what that look resolved.
+    pub fn follow(&mut self, later: Self) {
+        let (settled, failed) = (self.settled + later.settled, self.failed + later.failed);
+        let pending = std::mem::take(&mut self.pending_abuse_reports);
+        *self = Self {
+            settled,
+            failed,
+            pending_abuse_reports: pending,
+            seq: self.seq,
+            ..later
+        };
+    }
+}
+
+/// A node's part of a period that was finalised for all its nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSettled {
+    /// The node.
+    pub node_id: String,
+    /// `pass`, `fail` or `inconclusive`.
+    pub verdict: String,
+    /// `settling`, `awaiting` (inconclusive so far) or `settled`.
+    pub state: String,
+    /// Why it is no pass, each once.
+    pub reasons: Vec<ReasonView>,
+    /// Locks that this call paid.
+    pub settled: u64,
+    /// Locks that this call returned.
+    pub failed: u64,
+    /// What the node was paid in all.
+    pub paid_micro_usd: String,
+    /// What went back to users in all.
+    pub returned_micro_usd: String,
 }
 
 /// A node's verdict within a period; public, so it names no user and no amount.
@@ -55,7 +96,7 @@ pub struct NodeVerdict {
     pub period: String,
     /// `pass`, `fail` or `inconclusive`.
     pub verdict: String,
-    /// `settling` or `settled`.
+    /// `settling`, `awaiting` (inconclusive so far) or `settled`.
     pub state: String,
     /// Why it is no pass, each once.
     pub reasons: Vec<ReasonView>,
@@ -87,10 +128,35 @@ pub struct ReasonView {
 pub struct SettlementView {
     /// The period, canonically.
     pub period: String,
-    /// `open` (not judged yet), `settling` or `settled`.
+    /// `open` (no node of this page is judged), `settling`, `awaiting` (inconclusive so far) or
+    /// `settled`.
     pub state: String,
-    /// Each judged node's verdict.
+    /// Each judged node's verdict, in the order in which the nodes came to the books.
     pub nodes: Vec<NodeVerdict>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+impl SettlementView {
+    /// A period and a page of its verdicts.
+    pub fn of(period: Period, nodes: Vec<NodeVerdict>, next_cursor: Option<String>) -> Self {
+        let is_any = |state: &str| nodes.iter().any(|node| node.state == state);
+        let unfinished = ["settling", "awaiting"].into_iter().find(|state| is_any(state));
+        let finished = if nodes.is_empty() { "open" } else { "settled" };
+        Self {
+            period: period.to_string(),
+            state: unfinished.unwrap_or(finished).to_owned(),
+            nodes,
+            next_cursor,
+        }
+    }
+}
+
+/// `GET /v1/settlements?node=`: the latest period first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictList {
+    /// The verdicts.
+    pub settlements: Vec<NodeVerdict>,
     /// Where the next page begins; null on the last.
     pub next_cursor: Option<String>,
 }

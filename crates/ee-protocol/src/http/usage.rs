@@ -15,8 +15,8 @@ use crate::{
 pub struct UsageReported {
     /// The report.
     pub usage_id: String,
-    /// The lock that pays for it.
-    pub lock_id: String,
+    /// The lock that it made; null if earlier locks of the meter cover it.
+    pub lock_id: Option<String>,
     /// The charge it adds, in whole cents.
     pub amount_cents: i64,
     /// The charge it adds.
