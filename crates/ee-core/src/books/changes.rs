@@ -92,6 +92,7 @@ pub struct Rows {
 impl Books {
     /// What changed since the last commit.
     pub fn changes(&self) -> Changes {
+        self.assert_balanced();
         Changes {
             accounts: written(&self.accounts),
             transfers: self.transfers.clone(),

@@ -12,6 +12,7 @@ use ee_protocol::{account::AccountName, names::AppName, time::Timestamp};
 
 mod abuse;
 mod accounts;
+pub mod audit;
 mod batch;
 mod batch_log;
 mod capacity;
@@ -48,6 +49,9 @@ pub mod table;
 mod ticks;
 mod usage;
 pub mod views;
+
+#[cfg(test)]
+mod tests;
 
 pub use changes::{Changes, Rows};
 pub use command::Command;

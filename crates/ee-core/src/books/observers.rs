@@ -162,6 +162,11 @@ impl Books {
         Ok(Outcome::Recorded)
     }
 
+    /// The number of the next epoch.
+    pub fn next_epoch(&self) -> Epoch {
+        self.facts.next_epoch()
+    }
+
     pub(super) fn mark(&mut self, step: &Step<'_>) -> Mark {
         Mark {
             no: self.next_no(step),

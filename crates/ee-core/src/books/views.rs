@@ -129,14 +129,6 @@ impl Books {
         .collect()
     }
 
-    /// Up to where every living observer has told all; the epoch if none lives.
-    pub fn watermark(&self) -> Timestamp {
-        match self.facts.told_until() {
-            Timestamp::FAR_FUTURE => Timestamp::EPOCH,
-            told => told,
-        }
-    }
-
     /// The sums over all accounts.
     pub fn sums(&self) -> Sums {
         let mut sums = Sums::default();
