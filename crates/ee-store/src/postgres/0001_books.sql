@@ -189,6 +189,7 @@ CREATE TABLE book_node (
     banned BIGINT NOT NULL CHECK (banned IN (0, 1)),
     platform BYTEA CHECK (platform IS NULL OR length(platform) = 32),
     expires_at_us BIGINT,
+    revenue BYTEA NOT NULL,
     created_at_us BIGINT NOT NULL,
     updated_at_us BIGINT NOT NULL
 );
