@@ -9,6 +9,7 @@
 //! Sources: ATTESTATION section 8 (the recipe), Intel's PCK certificate profile, the PCS v4 API and
 //! the TDX DCAP quote format for the byte layouts.
 
+pub mod autobahn;
 pub mod chaos;
 pub mod collateral;
 pub mod dates;

@@ -12,6 +12,8 @@
 //! beyond the granted capacity. Text is handed over before any later binary message is looked at.
 
 pub mod agent;
+#[cfg(test)]
+mod autobahn;
 mod body;
 pub mod control;
 mod counted;

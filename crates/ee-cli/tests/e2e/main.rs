@@ -1,9 +1,11 @@
 //! End-to-end tests: the programs as people run them, one module a topic.
 
+mod autobahn;
 mod first_five_minutes;
 mod fronts;
 mod grpc;
 mod http;
+mod http2;
 mod minimal_agent;
 mod network;
 mod quote_matrix;
