@@ -12,6 +12,8 @@ use std::sync::{
 
 use ee_core::{
     attestation::{AttestationCode, Failure},
+    facts::Dependency,
+    observer::DependencyState,
     policy::LivePolicy,
     registry::{Registry, TunnelId},
     session::{Admission, AttestedRegistration, ChallengeAnswer, Event, Order, Registration},
@@ -28,6 +30,7 @@ use crate::{ports::Clock, routes::Routes};
 mod events;
 mod publish;
 mod rows;
+mod sightings;
 mod writer;
 
 pub use writer::Plane;
@@ -51,6 +54,8 @@ pub(crate) enum Message<L> {
     Reattest(Repo, ReleaseTag),
     ReattestNode(NodeId),
     OrderAll(Order),
+    Beat(Vec<(Dependency, DependencyState)>),
+    StopObserving(oneshot::Sender<()>),
 }
 
 /// An attested session that wants to join.
@@ -173,6 +178,18 @@ impl<L: TunnelLink> PlaneHandle<L> {
     /// Replaces the live tokens (SHA-256) of a node: from then on its id needs a proof.
     pub async fn set_node_keys(&self, node: NodeId, keys: Vec<Digest>) {
         self.tell(Message::NodeKeys(node, keys)).await;
+    }
+
+    /// Everything that happened so far is noted for the books, and which dependencies answer.
+    pub async fn beat(&self, dependencies: Vec<(Dependency, DependencyState)>) {
+        self.tell(Message::Beat(dependencies)).await;
+    }
+
+    /// Ends the observation of nodes on purpose; returns when the books know, or cannot.
+    pub async fn stop_observing(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::StopObserving(reply)).await;
+        let _nobody_observed = answer.await.is_err();
     }
 
     /// What readers see; no lock, no wait.

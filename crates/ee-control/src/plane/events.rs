@@ -4,7 +4,7 @@ use ee_core::{
     attestation::Failure,
     eligibility::assess,
     registry::TunnelId,
-    session::{Event, Heartbeat, Order},
+    session::{Event, HealthWord, Heartbeat, Order},
 };
 use ee_protocol::{
     names::{NodeId, ReleaseTag, Repo},
@@ -12,15 +12,19 @@ use ee_protocol::{
 };
 
 use super::{
-    TunnelLink,
+    TunnelLink, sightings,
     writer::{Granted, Plane},
 };
+use crate::observation::Sighting;
 
 impl<L: TunnelLink> Plane<L> {
     pub(super) fn event(&mut self, tunnel: TunnelId, event: Event, granted: &mut Granted<L>) {
         let now = self.clock.now();
         match event {
-            Event::Refused(refused) => self.routes.refusals().record(now, &refused),
+            Event::Refused(refused) => {
+                self.routes.refusals().record(now, &refused);
+                self.note_gone(tunnel);
+            }
             Event::Attested(_) => {
                 tracing::error!(event = "unanswerable_attested", "attested() must be called");
             }
@@ -29,21 +33,27 @@ impl<L: TunnelLink> Plane<L> {
                     granted.results.push((node.id.clone(), *result));
                     let app = node.app.clone();
                     self.stale.insert(app);
+                    self.note_of(tunnel, Sighting::Reattested);
                 }
             }
             Event::Failed(failure) => {
                 self.note_failure(tunnel, now, &failure);
+                if sightings::is_rejection(&failure) {
+                    self.note_of(tunnel, Sighting::Rejected);
+                }
                 let node = self
                     .registry
                     .failed(tunnel, now, &failure)
                     .map(|node| node.id.clone());
                 self.reconsider(node, now);
             }
-            Event::Waiting(_) => {
+            Event::Waiting(failure) => {
+                let dependency = sightings::dependency(failure.code);
+                self.note_of(tunnel, |node| Sighting::Waits(node, dependency));
                 let node = self.registry.waiting(tunnel).map(|node| node.id.clone());
                 self.reconsider(node, now);
             }
-            Event::WaitingToJoin(..) => {}
+            Event::WaitingToJoin(node, failure) => self.note_unjoined(tunnel, node, &failure),
             Event::Health(heartbeat) => self.heartbeat(tunnel, now, heartbeat),
             Event::HealthTimedOut => {
                 let node = self
@@ -84,6 +94,11 @@ impl<L: TunnelLink> Plane<L> {
     }
 
     fn heartbeat(&mut self, tunnel: TunnelId, now: Timestamp, heartbeat: Heartbeat) {
+        let sighting = match heartbeat.word {
+            HealthWord::Pass => Sighting::Passed,
+            HealthWord::Fail => Sighting::Failed,
+        };
+        self.note_of(tunnel, sighting);
         let Some(node) = self.registry.heartbeat(tunnel, now, heartbeat) else {
             return;
         };
@@ -132,7 +147,10 @@ impl<L: TunnelLink> Plane<L> {
             newcomers.remove(&tunnel);
         }
         self.waiting.retain(|_, newcomers| !newcomers.is_empty());
+        self.note_gone(tunnel);
+        let proven = self.registry.proven(tunnel);
         let node = self.registry.closed(tunnel).map(|node| node.id.clone());
+        self.note_left(proven);
         self.reconsider(node, now);
     }
 

@@ -9,7 +9,7 @@ use std::{
 use ee_core::{
     attestation::AttestationResult,
     policy::LivePolicy,
-    registry::{Decision, Grant, Registry, TunnelId},
+    registry::{Decision, Grant, ProvenNode, Registry, TunnelId},
     routing::{NodeCell, TunnelCell},
     session::{Admission, ChallengeAnswer, Order, Registration, SessionRefusal},
 };
@@ -21,8 +21,12 @@ use ee_store::Store;
 use futures_util::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Join, Message, TunnelLink, gone, rows};
-use crate::{ports::Clock, routes::Routes};
+use super::{Join, Message, TunnelLink, gone, rows, sightings};
+use crate::{
+    observation::{ObserverHandle, Sighting},
+    ports::Clock,
+    routes::Routes,
+};
 
 /// Messages taken at once: enough that a storm of joins shares one commit, few enough that a
 /// closing gate waits for no more than one batch.
@@ -51,6 +55,9 @@ pub struct Plane<L> {
     pub(super) removed: BTreeSet<NodeId>,
     pub(super) beats: BTreeMap<NodeId, Timestamp>,
     pub(super) beats_kept_at: Timestamp,
+    pub(super) observer: Option<ObserverHandle>,
+    /// Sessions that proved a node's token and wait for their first verdict.
+    pub(super) unjoined: BTreeMap<TunnelId, ProvenNode>,
 }
 
 pub(super) struct LiveTunnel<L> {
@@ -88,10 +95,19 @@ impl<L: TunnelLink> Plane<L> {
             removed: BTreeSet::new(),
             beats: BTreeMap::new(),
             beats_kept_at: Timestamp::EPOCH,
+            observer: None,
+            unjoined: BTreeMap::new(),
         };
         plane.stale = plane.registry.apps().map(|app| app.name.clone()).collect();
         plane.publish();
         plane
+    }
+
+    /// Notes what happens to nodes, for the books.
+    #[must_use]
+    pub fn observed_by(mut self, observer: ObserverHandle) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// Works until every handle is gone.
@@ -127,7 +143,12 @@ impl<L: TunnelLink> Plane<L> {
             Message::NodeKeys(node, keys) => self.registry.set_node_keys(node, keys),
             Message::Reattest(repo, tag) => self.reattest(&repo, &tag),
             Message::ReattestNode(node) => self.reattest_node(&node),
+            Message::Beat(dependencies) => self.beat(dependencies),
+            Message::StopObserving(reply) => self.stop_observing(reply),
             Message::OrderAll(order) => {
+                if order == Order::Drain {
+                    self.note(Sighting::Drained);
+                }
                 for tunnel in self.tunnels.values() {
                     tunnel.link.order(order.clone());
                 }
@@ -224,6 +245,8 @@ impl<L> Granted<L> {
             Message::NodeKeys(..)
             | Message::Reattest(..)
             | Message::ReattestNode(_)
+            | Message::Beat(_)
+            | Message::StopObserving(_)
             | Message::OrderAll(_) => true,
         }
     }
@@ -257,10 +280,12 @@ impl<L: TunnelLink> Plane<L> {
         self.stale.insert(app);
         self.stale.extend(grant.left_app.clone());
         let expires_at = grant.node.expires_at;
+        let sighting = sightings::joined(&grant, &attested.registration);
         let cell = Arc::new(TunnelCell::new(attested.registration.initial_credits()));
         self.registry.apply(tunnel, grant);
         self.tunnels.insert(tunnel, LiveTunnel { link, cell });
         self.beats.insert(node.clone(), now);
+        self.note_joined(tunnel, sighting);
         self.holder_lives(&node, Some(tunnel));
         (reply, Admission::Joined { expires_at })
     }

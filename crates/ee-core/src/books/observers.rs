@@ -162,6 +162,14 @@ impl Books {
         Ok(Outcome::Recorded)
     }
 
+    /// Up to where every living observer has told all; the epoch if none lives.
+    pub fn watermark(&self) -> ee_protocol::time::Timestamp {
+        match self.facts.told_until() {
+            ee_protocol::time::Timestamp::FAR_FUTURE => ee_protocol::time::Timestamp::EPOCH,
+            told => told,
+        }
+    }
+
     /// The number of the next epoch.
     pub fn next_epoch(&self) -> Epoch {
         self.facts.next_epoch()
