@@ -9,6 +9,7 @@
     reason = "a task runner talks to the person who started it"
 )]
 
+mod crash;
 mod dependencies;
 mod deploy;
 mod dist;
@@ -55,6 +56,8 @@ enum Task {
     Tidy,
     /// Write the generated documents: docs/config.md, openapi.json.
     Generate,
+    /// Kill, cut off from power and starve the real server many times; counts go to the terminal.
+    Crash(crash::CrashOptions),
     /// Run a throw-away PostgreSQL for single tests until standard input ends.
     Postgres,
     /// Build the release binaries and check that the production ones hold no simulator.
@@ -87,6 +90,7 @@ fn run(task: Task) -> Result<bool> {
             Ok(findings.is_empty())
         }
         Task::Generate => steps::generate(root).map(|()| true),
+        Task::Crash(options) => crash::run(root, &options),
         Task::Postgres => {
             let cluster = PostgresCluster::start().context("the throw-away PostgreSQL")?;
             println!("export {TEST_URL}={}", cluster.url());
