@@ -18,6 +18,9 @@ const TUNNEL_KEY_FILE: &str = "tunnel-key.der";
 /// The key's file in the data directory: 32 random bytes.
 const PLATFORM_KEY_FILE: &str = "platform-key";
 
+/// The key's file in the data directory: 32 random bytes.
+const CURSOR_KEY_FILE: &str = "cursor-key";
+
 /// Reads the tunnel key, or makes it on the first start.
 pub fn tunnel_key(data_dir: &Path) -> anyhow::Result<TunnelKey> {
     let path = data_dir.join(TUNNEL_KEY_FILE);
@@ -39,6 +42,20 @@ pub fn platform_key(data_dir: &Path) -> anyhow::Result<[u8; 32]> {
         anyhow::anyhow!(
             "{} does not hold 32 bytes; move it away to make a new key, and name the platforms \
              in platforms_allowed and platforms_denied anew",
+            path.display()
+        )
+    })
+}
+
+/// Reads the key that seals cursors of lists, or makes it on the first start: a page asked for
+/// before a restart is followed by the next one after it.
+pub fn cursor_key(data_dir: &Path) -> anyhow::Result<[u8; 32]> {
+    let path = data_dir.join(CURSOR_KEY_FILE);
+    let key = read_or_make(&path, || crate::entropy::seed().to_vec())?;
+    key.try_into().map_err(|_| {
+        anyhow::anyhow!(
+            "{} does not hold 32 bytes; move it away to make a new key: only pages that are \
+             being read begin anew",
             path.display()
         )
     })

@@ -20,10 +20,11 @@ use ee_store::Store;
 
 use crate::{
     auth::{self, Announce, Auth},
+    books,
     clock::SystemClock,
     config::Settings,
-    http,
-    keys::{create_data_dir, platform_key, tunnel_key},
+    http::{self, CursorKey},
+    keys::{create_data_dir, cursor_key, platform_key, tunnel_key},
     listener::Listener,
     proxy, reconcile,
     state::{AppState, Inner, TrustReport},
@@ -182,6 +183,8 @@ async fn assemble(
         },
         loosened: settings.networks.loosened(),
     };
+    let cursors = CursorKey::new(&cursor_key(&settings.data_dir)?);
+    let books = books::open(&settings, &store, Arc::clone(&clock), tasks).await?;
     let upstream = upstream::client()?;
     let attestor = attestor(&settings, options, &store, tasks, upstream.clone()).await?;
     let state = AppState::new(Inner {
@@ -190,6 +193,7 @@ async fn assemble(
         clock,
         tasks: tasks.clone(),
         store,
+        books,
         plane: handle,
         attestor,
         policy,
@@ -197,9 +201,12 @@ async fn assemble(
         tunnel_key,
         upstream,
         auth,
+        cursors,
         trust,
     });
     reconcile::start(&state, plane);
+    // Before anybody can connect: a node's id needs its proof from the first moment on.
+    auth::tell_plane_of_all(&state).await;
     Ok(state)
 }
 
@@ -221,8 +228,13 @@ async fn open_auth(
         .auth()
         .await
         .context("reading credentials from the store")?;
-    let auth = Auth::new(settings, stored.admin_hash);
-    if auth.is_configured(auth::Role::Admin) {
+    let managed = store
+        .tokens()
+        .await
+        .context("reading tokens from the store")?;
+    let now = options.clock.now();
+    let auth = Auth::new(settings, stored.admin_hash, managed);
+    if auth.is_configured(auth::Role::Admin, now) {
         return Ok(auth);
     }
     if settings.require_auth_configured {
@@ -232,7 +244,7 @@ async fn open_auth(
             message: "needed, because EE_REQUIRE_AUTH_CONFIGURED is true".to_owned(),
         }));
     }
-    let token = auth.open_bootstrap(store, options.clock.now()).await?;
+    let token = auth.open_bootstrap(store, now).await?;
     let public_url = settings.public_url.to_string();
     auth::announce(&token, options.announce, &settings.data_dir, &public_url)?;
     Ok(auth)

@@ -2,7 +2,9 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use ee_control::{attestation::Attestor, plane::PlaneHandle, ports::Clock, resolve::Endpoints};
+use ee_control::{
+    attestation::Attestor, books::BooksHandle, plane::PlaneHandle, ports::Clock, resolve::Endpoints,
+};
 use ee_core::policy::LivePolicy;
 use ee_protocol::{http::health::TrustRootReport, time::Timestamp};
 use ee_store::Store;
@@ -11,6 +13,7 @@ use ee_tunnel::keys::TunnelKey;
 use crate::{
     auth::Auth,
     config::Settings,
+    http::CursorKey,
     tasks::Tasks,
     tunnel::{Link, Tunnels},
     upstream::HttpClient,
@@ -30,6 +33,8 @@ pub struct Inner {
     pub tasks: Tasks,
     /// The database.
     pub store: Store,
+    /// The book half: accounts, locks, verdicts.
+    pub books: BooksHandle,
     /// The live half: registry, routes.
     pub plane: PlaneHandle<Link>,
     /// The verifier's use-case.
@@ -44,6 +49,8 @@ pub struct Inner {
     pub upstream: HttpClient,
     /// Tokens.
     pub auth: Auth,
+    /// Seals the cursors of lists.
+    pub cursors: CursorKey,
     /// Where agents and people reach what answers describe.
     pub endpoints: Endpoints,
     /// Which root verdicts stand on, and which networks are looser than the default.

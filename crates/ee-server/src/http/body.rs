@@ -8,10 +8,13 @@ use ee_protocol::{
     depth::deeper_than,
     problem::{Problem, ProblemCode},
 };
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
 /// JSON of every route but the proxy (EXPERIENCE 5).
 pub const JSON_MAX_BYTES: usize = 64 * 1024;
+/// Batches: a thousand transfers of two ids each (EXPERIENCE 5).
+pub const BATCH_MAX_BYTES: usize = 1024 * 1024;
 /// Deeper nesting has no use here and costs stack in every parser behind us.
 pub const JSON_MAX_DEPTH: usize = 32;
 
@@ -49,14 +52,47 @@ async fn patiently(
     }
 }
 
+/// The body of a route of the seed, under any `Content-Type`, as the prototype read it
+/// (EXPERIENCE 5).
+pub async fn seed(body: Body) -> Result<Bytes, Box<Problem>> {
+    let bytes = bounded(body, JSON_MAX_BYTES).await?;
+    shallow(&bytes)?;
+    Ok(bytes)
+}
+
+/// The body of an added route: `application/json`, else 415.
+pub async fn added(
+    headers: &HeaderMap,
+    body: Body,
+    limit_bytes: usize,
+) -> Result<Bytes, Box<Problem>> {
+    let sent = headers.get(header::CONTENT_TYPE);
+    let sent = sent
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = sent.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let detail = format!("Content-Type is '{essence}'");
+        return Err(refused(ProblemCode::UnsupportedMediaType, &detail));
+    }
+    let bytes = bounded(body, limit_bytes).await?;
+    shallow(&bytes)?;
+    Ok(bytes)
+}
+
 /// Parses JSON of any shape, at most [`JSON_MAX_DEPTH`] levels deep.
 pub fn json(bytes: &[u8]) -> Result<serde_json::Value, Box<Problem>> {
+    shallow(bytes)?;
+    let parsed = serde_json::from_slice(bytes);
+    parsed.map_err(|error| refused(ProblemCode::InvalidJson, &error.to_string()))
+}
+
+fn shallow(bytes: &[u8]) -> Result<(), Box<Problem>> {
     if deeper_than(bytes, JSON_MAX_DEPTH) {
         let detail = format!("nested more than {JSON_MAX_DEPTH} levels deep");
         return Err(refused(ProblemCode::InvalidJson, &detail));
     }
-    let parsed = serde_json::from_slice(bytes);
-    parsed.map_err(|error| refused(ProblemCode::InvalidJson, &error.to_string()))
+    Ok(())
 }
 
 fn refused(code: ProblemCode, detail: &str) -> Box<Problem> {

@@ -10,8 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     answer::json as json_answer,
-    routes::{Access, ROUTES, Route},
+    paging,
+    routes::{Access, Route, routes},
+    shapes,
 };
+use crate::auth::Scope;
 
 /// The description.
 pub async fn openapi_read() -> Response {
@@ -21,7 +24,7 @@ pub async fn openapi_read() -> Response {
 /// The API as an OpenAPI document.
 pub fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES {
+    for route in routes() {
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
         item[route.method.as_str().to_ascii_lowercase()] = operation(route);
     }
@@ -45,23 +48,46 @@ fn operation(route: &Route) -> Value {
         "description": "Refused; `code` says why",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     });
+    let posts = route.method == http::Method::POST;
     let (status, done) = match route.access {
         Access::Bootstrap => ("201", "The admin token, shown once"),
-        Access::Public | Access::Scope(_) | Access::ProxyApi => ("200", "Done"),
+        Access::Scope(Scope::TokensAdmin) if route.path == "/v1/tokens" && posts => {
+            ("201", "The token, shown once")
+        }
+        Access::Public
+        | Access::Scope(_)
+        | Access::Own(_)
+        | Access::AnyToken
+        | Access::ProxyApi => ("200", "Done"),
     };
     let mut operation = json!({
         "summary": route.summary,
         "operationId": operation_id(route),
-        "parameters": parameters(route.path),
+        "parameters": parameters(route),
         "responses": {status: {"description": done}, "default": refused},
     });
+    if !route.takes.is_empty() {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": {"application/json": {"schema": shapes::schema(route.takes)}},
+        });
+    }
+    if !route.answers.is_empty() {
+        let schema = shapes::schema(route.answers);
+        operation["responses"][status]["content"] = json!({"application/json": {"schema": schema}});
+    }
     operation["security"] = match route.access {
         Access::Public => json!([]),
         Access::ProxyApi => json!([{}, {"token": []}]),
-        Access::Scope(_) | Access::Bootstrap => json!([{"token": []}]),
+        Access::Scope(_) | Access::Own(_) | Access::AnyToken | Access::Bootstrap => {
+            json!([{"token": []}])
+        }
     };
-    if let Access::Scope(scope) = route.access {
+    if let Access::Scope(scope) | Access::Own(scope) = route.access {
         operation["x-scope"] = json!(scope.as_str());
+    }
+    if let Access::Own(_) = route.access {
+        operation["x-own"] = json!(true);
     }
     operation
 }
@@ -80,20 +106,39 @@ fn operation_id(route: &Route) -> String {
     )
 }
 
-fn parameters(path: &str) -> Vec<Value> {
-    let named = path.split('/').filter_map(|segment| {
+fn parameters(route: &Route) -> Vec<Value> {
+    let named = route.path.split('/').filter_map(|segment| {
         segment
             .strip_prefix('{')
             .and_then(|name| name.strip_suffix('}'))
     });
     let in_path = |name: &str| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
-    let query = match path {
-        "/v1/apps/{app}/explain" => Some("agent"),
-        "/v1/tls-check" => Some("domain"),
-        _ => None,
+    let query: &[&str] = match (route.method.as_str(), route.path) {
+        ("GET", "/v1/apps/{app}/explain") => &["agent"],
+        ("GET", "/v1/tls-check") => &["domain"],
+        ("GET", "/v1/settlements") => &["node"],
+        ("GET", "/v1/locks") => &["account", "node", "state"],
+        ("GET", "/v1/accounts/{account}/entries") => &["format"],
+        _ => &[],
     };
-    let in_query = |name| json!({"name": name, "in": "query", "schema": {"type": "string"}});
-    named.map(in_path).chain(query.map(in_query)).collect()
+    let in_query = |name: &&str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
+    let mut parameters: Vec<Value> = named.map(in_path).collect();
+    parameters.extend(query.iter().map(in_query));
+    if route
+        .answers
+        .iter()
+        .any(|member| member.name == "next_cursor")
+    {
+        let limit = json!({"type": "integer", "minimum": 1, "maximum": paging::LIMIT_MAX});
+        parameters.push(json!({"name": "limit", "in": "query", "schema": limit}));
+        parameters.push(in_query(&"cursor"));
+    }
+    let books = route.takes.len() + route.answers.len() > 0;
+    if books && route.method != http::Method::GET {
+        let key = json!({"type": "string", "minLength": 1, "maxLength": 255});
+        parameters.push(json!({"name": "Idempotency-Key", "in": "header", "schema": key}));
+    }
+    parameters
 }
 
 fn problem_schema() -> Value {
@@ -136,9 +181,9 @@ mod tests {
 
     #[test]
     fn operation_ids_are_unique() {
-        let mut ids: Vec<String> = ROUTES.iter().map(operation_id).collect();
+        let mut ids: Vec<String> = routes().map(operation_id).collect();
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), ROUTES.len());
+        assert_eq!(ids.len(), routes().count());
     }
 }

@@ -5,24 +5,35 @@ use axum::{
     extract::{Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
 use ee_protocol::problem::{Problem, ProblemCode};
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::{
-    allowlists, answer::ApiError, apps, authz, bootstrap, envelope, errors, health, openapi, proxy,
-    resolve,
+    abuse, accounts, allowlists, answer::ApiError, apps, authz, bootstrap, credits, envelope,
+    errors, health, ledger, locks, nodes, openapi, proxy, resolve, settlements, shapes::Member,
+    tokens, usage, whoami,
 };
-use crate::{auth::Scope, config::ProxyApi, http::ClientIp, state::AppState};
+use crate::{
+    auth::{Admitted, Demand, Scope, TOKEN_RATE},
+    config::ProxyApi,
+    http::ClientIp,
+    state::AppState,
+};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Anyone.
     Public,
-    /// A token with this scope.
+    /// A token with this scope that is bound to no resource.
     Scope(Scope),
+    /// A token with this scope. One that is bound passes too: the handler asks what it may touch
+    /// (`Actor::may_account` and its like).
+    Own(Scope),
+    /// Any live token.
+    AnyToken,
     /// As `EE_PROXY_API` says.
     ProxyApi,
     /// The bootstrap token, checked where it is spent.
@@ -39,34 +50,114 @@ pub struct Route {
     pub access: Access,
     /// What it is for, in a line.
     pub summary: &'static str,
-    handler: fn() -> MethodRouter<AppState>,
+    /// What its body holds, as far as it is described.
+    pub takes: &'static [Member],
+    /// What its answer holds, as far as it is described.
+    pub answers: &'static [Member],
+    handler: Handler,
 }
 
 type Handler = fn() -> MethodRouter<AppState>;
 
-const fn public(path: &'static str, summary: &'static str, handler: Handler) -> Route {
-    Route {
-        method: Method::GET,
-        path,
-        access: Access::Public,
-        summary,
-        handler,
+impl Route {
+    /// A route that reads.
+    pub(super) const fn get(
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Method::GET, path, access, summary, handler)
     }
+
+    /// A route that does something.
+    pub(super) const fn post(
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Method::POST, path, access, summary, handler)
+    }
+
+    /// A route that sets something.
+    pub(super) const fn put(
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Method::PUT, path, access, summary, handler)
+    }
+
+    /// A route that takes something away.
+    pub(super) const fn delete(
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self::new(Method::DELETE, path, access, summary, handler)
+    }
+
+    /// Describes its bodies.
+    pub(super) const fn bodies(
+        mut self,
+        takes: &'static [Member],
+        answers: &'static [Member],
+    ) -> Self {
+        self.takes = takes;
+        self.answers = answers;
+        self
+    }
+
+    const fn new(
+        method: Method,
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            access,
+            summary,
+            takes: &[],
+            answers: &[],
+            handler,
+        }
+    }
+}
+
+const fn public(path: &'static str, summary: &'static str, handler: Handler) -> Route {
+    Route::get(path, Access::Public, summary, handler)
 }
 
 const fn reading(path: &'static str, summary: &'static str, handler: Handler) -> Route {
-    let access = Access::Scope(Scope::AppsRead);
-    Route {
-        method: Method::GET,
-        path,
-        access,
-        summary,
-        handler,
-    }
+    Route::get(path, Access::Own(Scope::AppsRead), summary, handler)
 }
 
-/// The routes.
-pub const ROUTES: &[Route] = &[
+/// Every route.
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    NOUNS.iter().copied().flatten()
+}
+
+/// The routes, noun by noun; those of the books stand beside their handlers.
+const NOUNS: &[&[Route]] = &[
+    LIVE,
+    credits::ROUTES,
+    accounts::ROUTES,
+    usage::ROUTES,
+    locks::ROUTES,
+    settlements::ROUTES,
+    abuse::ROUTES,
+    nodes::ROUTES,
+    ledger::ROUTES,
+];
+
+/// The routes of the live half.
+const LIVE: &[Route] = &[
     public("/health", "Service health", || get(health::health_read)),
     public("/livez", "The process runs", || get(health::live_read)),
     public("/readyz", "The process takes requests", || {
@@ -111,35 +202,63 @@ pub const ROUTES: &[Route] = &[
         "Why an app is or is not served",
         || get(apps::app_explain),
     ),
-    reading(
+    Route::get(
         "/v1/allowlists",
+        Access::Scope(Scope::AppsRead),
         "Releases whose allowlist changed after it was first seen",
         || get(allowlists::alarm_list),
     ),
-    Route {
-        method: Method::POST,
-        path: "/v1/allowlists/acknowledge",
-        access: Access::Scope(Scope::AppsWrite),
-        summary: "Settle an alarm: the digest of the allowlist to go by",
-        handler: || post(allowlists::alarm_acknowledge),
-    },
-    Route {
-        method: Method::POST,
-        path: "/v1/proxy/{app}",
-        access: Access::ProxyApi,
-        summary: "Send one request to an app",
-        handler: || post(proxy::app_proxy),
-    },
-    Route {
-        method: Method::POST,
-        path: "/v1/auth/bootstrap",
-        access: Access::Bootstrap,
-        summary: "Spend the bootstrap token for the first admin token",
-        handler: || post(bootstrap::bootstrap_spend),
-    },
+    Route::post(
+        "/v1/allowlists/acknowledge",
+        Access::Scope(Scope::AppsWrite),
+        "Settle an alarm: the digest of the allowlist to go by",
+        || post(allowlists::alarm_acknowledge),
+    ),
+    Route::post(
+        "/v1/proxy/{app}",
+        Access::ProxyApi,
+        "Send one request to an app",
+        || post(proxy::app_proxy),
+    ),
+    Route::post(
+        "/v1/auth/bootstrap",
+        Access::Bootstrap,
+        "Spend the bootstrap token for the first admin token",
+        || post(bootstrap::bootstrap_spend),
+    ),
+    Route::get(
+        "/v1/whoami",
+        Access::AnyToken,
+        "What the presented token is",
+        || get(whoami::whoami_read),
+    ),
+    Route::get(
+        "/v1/tokens",
+        Access::Scope(Scope::TokensAdmin),
+        "Managed tokens by id",
+        || get(tokens::token_list),
+    ),
+    Route::post(
+        "/v1/tokens",
+        Access::Scope(Scope::TokensAdmin),
+        "Make a token; its text is shown once",
+        || post(tokens::token_create),
+    ),
+    Route::post(
+        "/v1/tokens/{id}/rotate",
+        Access::Scope(Scope::TokensAdmin),
+        "Give a token a new secret; the old one stays good for a grace",
+        || post(tokens::token_rotate),
+    ),
+    Route::delete(
+        "/v1/tokens/{id}",
+        Access::Scope(Scope::TokensAdmin),
+        "Revoke a token",
+        || delete(tokens::token_revoke),
+    ),
 ];
 
-/// The router over [`ROUTES`], with everything around it.
+/// The router over [`routes`], with everything around it.
 pub fn router(state: &AppState) -> Router {
     let add = |router: Router<AppState>, route: &Route| {
         let gate = Gate {
@@ -152,8 +271,7 @@ pub fn router(state: &AppState) -> Router {
         )
     };
     let trusted = state.settings.trusted_proxies.clone();
-    ROUTES
-        .iter()
+    routes()
         .fold(Router::new(), add)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -168,32 +286,48 @@ struct Gate {
 }
 
 /// Lets a request through if its route's access rule allows the caller.
-async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let scope = match (gate.access, gate.state.settings.proxy_api) {
+async fn admit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let demand = match (gate.access, gate.state.settings.proxy_api) {
         (Access::Public | Access::Bootstrap, _) | (Access::ProxyApi, ProxyApi::Public) => {
             return next.run(request).await;
         }
         (Access::ProxyApi, ProxyApi::Off) => {
             return ApiError::from(ProblemCode::ProxyApiOff).into_response();
         }
-        (Access::ProxyApi, ProxyApi::Token) => Scope::ProxyUse,
-        (Access::Scope(scope), _) => scope,
+        (Access::ProxyApi, ProxyApi::Token) => Demand::Own(Scope::ProxyUse),
+        (Access::Scope(scope), _) => Demand::Whole(scope),
+        (Access::Own(scope), _) => Demand::Own(scope),
+        (Access::AnyToken, _) => Demand::AnyToken,
     };
     let Some(client) = request.extensions().get::<ClientIp>().copied() else {
         return ApiError::from(ProblemCode::Internal).into_response();
     };
-    let now = gate.state.now();
-    match gate
-        .state
-        .auth
-        .authorise(request.headers(), scope, client.0, now)
-    {
-        Ok(actor) => {
-            let mut request = request;
-            request.extensions_mut().insert(actor);
-            next.run(request).await
+    let (auth, now) = (&gate.state.auth, gate.state.now());
+    match auth.authorise(request.headers(), demand, client.0, now) {
+        Ok(admitted) => {
+            request.extensions_mut().insert(admitted.actor.clone());
+            let mut response = next.run(request).await;
+            add_rate(response.headers_mut(), &admitted);
+            response
         }
         Err(refused) => refused.into_response(),
+    }
+}
+
+/// What is left of a managed token's rate (draft-ietf-httpapi-ratelimit-headers).
+fn add_rate(headers: &mut HeaderMap, admitted: &Admitted) {
+    let Some(rate) = admitted.rate else {
+        return;
+    };
+    let (q, w) = (TOKEN_RATE.burst, TOKEN_RATE.window.as_secs());
+    let (r, t) = (rate.remaining, rate.full_in.as_millis().div_ceil(1_000));
+    for (name, text) in [
+        ("ratelimit-policy", format!("\"token\";q={q};w={w}")),
+        ("ratelimit", format!("\"token\";r={r};t={t}")),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(name, value);
+        }
     }
 }
 
