@@ -13,7 +13,7 @@
 
 pub mod agent;
 #[cfg(test)]
-mod autobahn;
+mod autobahn_tests;
 mod body;
 pub mod control;
 mod counted;
