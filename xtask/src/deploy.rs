@@ -92,6 +92,13 @@ impl Proxy {
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string());
             templates.push((file, text?));
         }
+        let readme = folder.join("README.md");
+        let readme =
+            std::fs::read_to_string(&readme).with_context(|| readme.display().to_string())?;
+        if let Some(name) = untold(&templates, &readme) {
+            let why = format!("README.md does not fill in @@{name}@@");
+            return Ok(Outcome::Failed(why));
+        }
         self.check_templates(root, &templates)
     }
 
@@ -129,6 +136,15 @@ impl Proxy {
             .into_iter()
             .find(|program| works(Command::new(program).arg(asked)))
     }
+}
+
+/// A placeholder that the command of the README leaves as it is.
+fn untold<'a>(templates: &'a [(&str, String)], readme: &str) -> Option<&'a str> {
+    let words = |text: &'a String| text.split("@@").skip(1).step_by(2);
+    templates
+        .iter()
+        .flat_map(|(_, text)| words(text))
+        .find(|name| !readme.contains(&format!("s|@@{name}@@|")))
 }
 
 /// A temporary folder, gone when it is dropped.
@@ -280,6 +296,17 @@ mod tests {
     #[test]
     fn traefik_example_loads() {
         loads(&TRAEFIK);
+    }
+
+    #[test]
+    fn placeholder_that_the_readme_forgets_is_found() {
+        let templates = [("a.conf", "listen @@LISTEN@@;\nname @@NAME@@;\n".to_owned())];
+        let readme = "sed -e 's|@@LISTEN@@|0.0.0.0:80|g' a.conf.template";
+        assert_eq!(untold(&templates, readme), Some("NAME"));
+        assert_eq!(
+            untold(&templates, &format!("{readme} -e 's|@@NAME@@|x|g'")),
+            None
+        );
     }
 
     #[test]

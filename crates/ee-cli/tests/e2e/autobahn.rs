@@ -1,4 +1,4 @@
-//! Autobahn's cases through the WebSocket of an app: client, proxy listener, tunnel, agent, backend.
+//! Autobahn's cases through the WebSocket of an app: client, proxy, tunnel, agent, backend.
 //!
 //! The echo is a library's, and alone it passes: what fails here fails in between.
 

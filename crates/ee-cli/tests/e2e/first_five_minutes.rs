@@ -88,6 +88,9 @@ fn first_five_minutes() {
 
     let explain = dev.run(&["app", "explain", "hello", "--agent", "rogue"]);
     assert_eq!(explain.status.code(), Some(3));
+    // The rogue comes back every few seconds; what it fails at is said once.
+    let said = String::from_utf8_lossy(&explain.stdout);
+    assert_eq!(said.matches("FAIL").count(), 1, "{said}");
 
     let port = dev.control.rsplit(':').next().expect("a port");
     let killed = dev.run(&["dev", "kill", "hello-1", "--control-port", port]);
