@@ -143,6 +143,8 @@ problems! {
         "check the id; the entries of an account name its transfers";
     SettlementNotFound = 404 "settlement_not_found", "Nothing is recorded for that period",
         "check the period; it is judged after its end and the grace";
+    TokenNotFound = 404 "token_not_found", "There is no such token",
+        "easyenclave token ls shows the tokens; a dead one cannot be rotated";
     MethodNotAllowed = 405 "method_not_allowed", "This path does not take that method",
         "use a method that the Allow header names";
     RequestTimeout = 408 "request_timeout", "The request came too slowly",
@@ -172,6 +174,8 @@ problems! {
         "a decision stands; overturn records a later insight";
     SlashAlreadyDecided = 409 "slash_already_decided", "The slash has another decision",
         "a decision stands";
+    TooManyTokens = 409 "too_many_tokens", "No more tokens can be made",
+        "revoke tokens that nobody uses; they are forgotten after 30 days";
     BodyTooLarge = 413 "body_too_large", "The body is larger than this route takes",
         "send less, or use the proxy listener, which streams";
     UriTooLong = 414 "uri_too_long", "The request target is longer than 16 KiB",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ee_control::plane::Plane;
 
-use crate::{state::AppState, tunnel::Link};
+use crate::{auth, state::AppState, tunnel::Link};
 
 /// Shortest pause between two passes: a pass that claims to be due at once must not spin.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub fn start(state: &AppState, plane: Plane<Link>) {
         }
     });
     tasks.spawn("attestation_upkeep", attestation_upkeep(state.clone()));
+    tasks.spawn("token_upkeep", auth::upkeep(state.clone()));
     tasks.spawn("store_watch", store_watch(state.clone()));
 }
 

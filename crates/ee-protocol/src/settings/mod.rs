@@ -35,6 +35,8 @@ pub struct Setting {
     pub meaning: &'static str,
     /// A secret is never shown and may come from a file of its own.
     pub secret: bool,
+    /// A secret that is no token of ours to be guessed: any length is good.
+    pub any_length: bool,
     /// A required setting without a value is a problem.
     pub required: bool,
     /// An empty value means an empty list here, not "unset".
@@ -50,6 +52,7 @@ impl Setting {
             unset: "none",
             meaning,
             secret: false,
+            any_length: false,
             required: false,
             empty_is_value: false,
         }
@@ -66,6 +69,14 @@ impl Setting {
     #[must_use]
     pub const fn secret(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// Marks a URL that may hold a password: hidden like a secret, judged by whoever it opens.
+    #[must_use]
+    pub const fn secret_url(mut self) -> Self {
+        self.secret = true;
+        self.any_length = true;
         self
     }
 

@@ -88,7 +88,7 @@ impl Reader {
         for row in table {
             let found = reader.find(row, sources);
             let (text, origin) = found.unwrap_or((None, Origin::Unset));
-            if row.secret && rule == SecretRule::Strong {
+            if row.secret && !row.any_length && rule == SecretRule::Strong {
                 reader.check_strength(row, text.as_deref(), &origin);
             }
             if row.required && text.is_none() && !reader.has_problem(row.name) {

@@ -4,31 +4,53 @@
 //! from noise; it protects nothing.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ee_protocol::access::TokenId;
 use subtle::ConstantTimeEq;
 
 /// SHA-256 of a token.
 pub type Digest = [u8; 32];
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Length of the id: enough to name a token in a log, too short to help a guess.
-const ID_BYTES: usize = 6;
 /// Digits of the checksum: 62^6 exceeds 2^32.
 const CRC_DIGITS: usize = 6;
 /// CRC-32 (IEEE 802.3), reflected polynomial.
 const CRC_POLYNOMIAL: u32 = 0xedb8_8320;
 
+/// A token just made: this is the only time that its text exists here.
+pub struct NewToken {
+    /// Its public id.
+    pub id: TokenId,
+    /// The token.
+    pub text: String,
+    /// What is stored of it.
+    pub digest: Digest,
+}
+
 /// Makes a token of a kind.
-pub fn generate(kind: &str) -> String {
-    let (mut id, mut secret) = ([0_u8; ID_BYTES], [0_u8; 32]);
+pub fn generate(kind: &str) -> NewToken {
+    let mut id = [0_u8; 6];
     crate::entropy::fill(&mut id);
+    generate_for(kind, TokenId::from_bytes(id))
+}
+
+/// Makes another token of the same id.
+pub fn generate_for(kind: &str, id: TokenId) -> NewToken {
+    let mut secret = [0_u8; 32];
     crate::entropy::fill(&mut secret);
-    let body = format!(
-        "ee_{kind}_{}_{}",
-        hex::encode(id),
-        URL_SAFE_NO_PAD.encode(secret)
-    );
-    let checksum = checksum(body.as_bytes());
-    format!("{body}{checksum}")
+    let body = format!("ee_{kind}_{id}_{}", URL_SAFE_NO_PAD.encode(secret));
+    let text = format!("{body}{}", checksum(body.as_bytes()));
+    NewToken {
+        id,
+        digest: digest_of(&text),
+        text,
+    }
+}
+
+/// The id within what looks like a managed token.
+pub fn id_of(token: &str) -> Option<TokenId> {
+    let mut parts = token.splitn(4, '_');
+    let (ee, _kind, id, _secret) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    (ee == "ee").then(|| id.parse().ok())?
 }
 
 /// What is stored of a token and compared with.
@@ -67,11 +89,17 @@ mod tests {
 
     #[test]
     fn tokens_have_their_format_and_differ() {
-        let token = generate("boot");
+        let made = generate("boot");
+        assert_eq!(id_of(&made.text), Some(made.id));
+        let token = made.text;
         let parts: Vec<&str> = token.splitn(4, '_').collect();
         assert_eq!(parts[..2], ["ee", "boot"]);
         assert_eq!((parts[2].len(), parts[3].len()), (12, 43 + 6));
-        assert_ne!(token, generate("boot"));
+        let again = generate_for("boot", made.id);
+        assert_eq!(id_of(&again.text), Some(made.id));
+        assert_ne!(token, again.text);
+        assert_eq!(id_of("ee_admin_short_x"), None);
+        assert_eq!(id_of("an-environment-token-0123456789"), None);
     }
 
     #[test]

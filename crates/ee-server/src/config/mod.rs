@@ -5,6 +5,7 @@
 
 mod command;
 mod file;
+mod ledger;
 mod networks;
 mod policy;
 mod table;
@@ -13,7 +14,8 @@ mod types;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ee_protocol::settings::{
-    Problem, Reader, Secret, SecretRule, Sources, boolean, comma_list, integer, present, seconds,
+    Origin, Problem, Reader, Secret, SecretRule, Sources, boolean, comma_list, integer, present,
+    seconds,
 };
 
 use ee_agent::settings::TABLE as AGENT_TABLE;
@@ -21,6 +23,7 @@ use ee_agent::settings::TABLE as AGENT_TABLE;
 pub use self::{
     command::{ConfigCommand, reference},
     file::ConfigFile,
+    ledger::LedgerSettings,
     networks::{NetworkTable, NetworkTables},
     policy::NetworkPolicies,
     table::{CLIENT_TABLE, TABLE},
@@ -29,6 +32,8 @@ pub use self::{
 
 /// A day: longest sensible attestation interval and the unit of registration times.
 const DAY_SECS: u64 = 24 * 60 * 60;
+/// What is no ledger, where the ledger is in PostgreSQL.
+const REGISTRY_FILE: &str = "registry.db";
 /// A century of days: far beyond any registration, and safe from overflow.
 const DAYS_MAX: u64 = 36_500;
 
@@ -83,6 +88,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Grace for requests in flight at shutdown.
     pub drain: Duration,
+    /// Settings of the ledger.
+    pub ledger: LedgerSettings,
     /// Log filter.
     pub log: String,
     /// Log format.
@@ -168,6 +175,8 @@ fn read_settings(
     }
     let db_path = database_path(reader, sources);
     let data_dir = reader.read("EE_DATA_DIR", present).map(PathBuf::from);
+    let data_dir = data_dir.unwrap_or_else(|| directory_of(&db_path));
+    let ledger = ledger::read(reader);
     let public_url = reader.read("EE_PUBLIC_URL", PublicUrl::parse);
     let trusted = reader.read(
         "EE_TRUSTED_PROXIES",
@@ -192,7 +201,12 @@ fn read_settings(
         uptime_token: reader.secret("EE_UPTIME_TOKEN"),
         allowlist_dir: reader.read("EE_ALLOWLIST_DIR", present).map(PathBuf::from),
         github_token: reader.secret("EE_GITHUB_TOKEN"),
-        data_dir: data_dir.unwrap_or_else(|| directory_of(&db_path)),
+        db_path: if reader.origin("EE_DATABASE_URL") == Origin::Unset {
+            db_path
+        } else {
+            data_dir.join(REGISTRY_FILE)
+        },
+        data_dir,
         control_bind: control_bind?,
         proxy_bind: proxy_bind?,
         public_url: public_url?,
@@ -207,8 +221,8 @@ fn read_settings(
         health_timeout: health_timeout?,
         registration_ttl: registration_ttl?,
         registration_warn: registration_warn?,
-        db_path,
         drain: drain?,
+        ledger: ledger?,
         log: log?,
         log_format: log_format?,
         networks,

@@ -123,8 +123,69 @@ pub const TABLE: &[Setting] = &[
         "control_plane/data/control-plane.db",
         "SQLite database; under $STATE_DIRECTORY if systemd gives one and this is unset",
     ),
+    Setting::new(
+        "EE_DATABASE_URL",
+        "",
+        "postgres://user:password@host/database for the ledger; what is no ledger stays in \
+         registry.db in EE_DATA_DIR, and EE_DB_PATH must be unset",
+    )
+    .secret_url()
+    .unset("none: SQLite at EE_DB_PATH"),
     Setting::new("EE_DATA_DIR", "", "collateral, keys, bootstrap token")
         .unset("the directory of the database"),
+    Setting::new(
+        "EE_BACKUP_DIR",
+        "",
+        "directory of backups, for `backup` without a path",
+    )
+    .unset("none: backup needs a path"),
+    Setting::new(
+        "EE_PERIOD_SEC",
+        "3600",
+        "length of a billing period in seconds: at least 10, a divisor of 86400",
+    ),
+    Setting::new(
+        "EE_LOCK_LEAD_SEC",
+        "300",
+        "seconds before a period at which its locks are renewed; at most half a period, and so \
+         much if unset and 300 is more",
+    ),
+    Setting::new(
+        "EE_SETTLEMENT_GRACE_SEC",
+        "3600",
+        "seconds from the end of a period to its settlement",
+    ),
+    Setting::new(
+        "EE_SETTLEMENT_DEADLINE_SEC",
+        "604800",
+        "seconds from the end of a period to the verdict by force; more than the grace",
+    ),
+    Setting::new(
+        "EE_ABUSE_DECISION_SEC",
+        "259200",
+        "seconds for which an undecided abuse report defers a settlement; at most the deadline",
+    ),
+    Setting::new(
+        "EE_PAYOUT_HOLD_SEC",
+        "0",
+        "seconds for which pay rests before it can be moved; 86400 is advised",
+    ),
+    Setting::new(
+        "EE_UNBONDING_SEC",
+        "604800",
+        "seconds for which withdrawn stake stays slashable",
+    ),
+    Setting::new(
+        "EE_SLASH_DELAY_SEC",
+        "86400",
+        "seconds from the filing of an automatic slash to its execution",
+    ),
+    Setting::new(
+        "EE_STAKE_MIN_USD",
+        "",
+        "least stake on forge-1: one amount, or premium=..,standard=..,economy=..",
+    )
+    .unset("more than 0"),
     Setting::new(
         "EE_DRAIN_SEC",
         "30",

@@ -22,19 +22,24 @@ pub struct ExplainQuery {
     agent: Option<String>,
 }
 
-/// All apps by name.
-pub async fn app_list(State(state): State<AppState>, _: Extension<Actor>) -> Response {
-    let list = apps::list(state.plane.routes(), state.now(), &state.endpoints);
+/// All apps by name that the caller may read.
+pub async fn app_list(
+    State(state): State<AppState>,
+    Extension(actor): Extension<Actor>,
+) -> Response {
+    let mut list = apps::list(state.plane.routes(), state.now(), &state.endpoints);
+    list.apps.retain(|app| actor.apps().includes(&app.app_name));
     json(StatusCode::OK, &list)
 }
 
 /// One app.
 pub async fn app_read(
     State(state): State<AppState>,
-    _: Extension<Actor>,
+    Extension(actor): Extension<Actor>,
     app: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let app = known(app)?;
+    actor.may_app(app.as_str())?;
     let shown = apps::show(state.plane.routes(), &app, state.now(), &state.endpoints);
     shown
         .map(|status| json(StatusCode::OK, &status))
@@ -44,11 +49,12 @@ pub async fn app_read(
 /// Why an app is or is not served, and the latest refused attempts to join it.
 pub async fn app_explain(
     State(state): State<AppState>,
-    _: Extension<Actor>,
+    Extension(actor): Extension<Actor>,
     app: Result<Path<String>, PathRejection>,
     Query(query): Query<ExplainQuery>,
 ) -> Result<Response, ApiError> {
     let app = known(app)?;
+    actor.may_app(app.as_str())?;
     let agent = query.agent.filter(|agent| !agent.is_empty());
     let agent = agent
         .map(|agent| AgentId::parse(&agent))

@@ -162,13 +162,14 @@ async fn token_for(
     node: &NodeId,
     rotate: bool,
 ) -> Result<Option<String>, ApiError> {
-    let (store, now) = (&state.store, state.now());
-    if rotate {
-        let issued = state.auth.rotate_for_node(store, node, actor, now).await?;
-        return Ok(Some(issued.text));
+    match rotate {
+        true => state
+            .auth
+            .rotate_node_token(state, node, actor)
+            .await
+            .map(Some),
+        false => state.auth.issue_node_token(state, node, actor).await,
     }
-    let issued = state.auth.issue_for_node(store, node, actor, now).await?;
-    Ok(issued.map(|issued| issued.text))
 }
 
 /// Nodes that the token reaches.

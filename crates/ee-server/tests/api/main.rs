@@ -2,9 +2,11 @@
 
 mod allowlists;
 mod authorisation;
+mod books;
 mod bootstrap;
 mod conventions;
 mod forward_auth;
 mod lifecycle;
 mod running;
 mod tls;
+mod tokens;
