@@ -11,6 +11,7 @@ use crate::{
     client::Client,
     failure::Exit,
     output::{self, Format},
+    path::segment,
 };
 
 /// Questions about apps.
@@ -203,26 +204,9 @@ fn yes(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
-/// A name as one segment of a path or one value of a query: what is not plain is encoded.
-fn segment(text: &str) -> String {
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let encode = |byte: u8| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_stay_one_segment() {
-        assert_eq!(segment("hello-1"), "hello-1");
-        assert_eq!(segment("../v1/x?y"), "..%2Fv1%2Fx%3Fy");
-    }
 
     fn rogue() -> RefusedAttempt {
         let refusal = ee_protocol::refusal::Refusal::new(

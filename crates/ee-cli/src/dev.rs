@@ -8,6 +8,7 @@
 mod agent;
 mod backend;
 mod child;
+mod ledger;
 mod network;
 mod server;
 mod simulation;

@@ -62,6 +62,17 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The same with another next step.
+    #[must_use]
+    pub fn next(self, next: impl Into<String>) -> Self {
+        Self {
+            next: next.into(),
+            ..self
+        }
+    }
+}
+
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let exit = match problem.status {

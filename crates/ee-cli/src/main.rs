@@ -1,16 +1,27 @@
 //! `easyenclave`: the command line of operators, providers and developers, and `dev`.
 
+mod abuse;
+mod account;
 mod allowlist;
 mod app;
 mod client;
 mod context;
+mod credits;
 mod dev;
 mod evidence;
 mod failure;
+mod lock;
 mod login;
+mod money;
+mod node;
 mod output;
+mod path;
+mod period;
 mod quote;
+mod settle;
 mod status;
+mod token;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -32,6 +43,9 @@ struct Cli {
     output: Format,
     #[command(flatten)]
     target: Target,
+    /// Key of a write whose answer got lost: under the same key it has no second effect
+    #[arg(long, global = true)]
+    idempotency_key: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -51,6 +65,32 @@ enum Command {
     /// Allowlists: what a release publishes about itself
     #[command(subcommand)]
     Allowlist(allowlist::Task),
+    /// Nodes: prices, stake, registration
+    #[command(subcommand)]
+    Node(node::Task),
+    /// Accounts: what they hold and what moved
+    #[command(subcommand)]
+    Account(account::Question),
+    /// Credits: buy and move them
+    #[command(subcommand)]
+    Credits(credits::Task),
+    /// Compute that was used
+    #[command(subcommand)]
+    Usage(usage::Task),
+    /// Credits set aside before compute runs
+    #[command(subcommand)]
+    Lock(lock::Task),
+    /// How periods were judged and paid
+    #[command(subcommand)]
+    Settle(settle::Task),
+    /// Abuse reports
+    #[command(subcommand)]
+    Abuse(abuse::Task),
+    /// Managed tokens
+    #[command(subcommand)]
+    Token(token::Task),
+    /// Who the token in use is
+    Whoami,
     /// Try a token and remember it with its control plane
     Login(login::Login),
     /// Forget the current context and its token
@@ -75,8 +115,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
         output,
         target,
+        idempotency_key,
         command,
     } = cli;
+    let client = || Ok::<_, anyhow::Error>(target.client()?.with_key(idempotency_key.clone()));
     match command {
         Command::Dev(args) => dev::run(*args),
         Command::Status => wait(async { status::run(&target.client()?, output).await }),
@@ -85,9 +127,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Login(args) => wait(login::login(args)),
         Command::Logout => login::logout(target.context.as_deref()),
         Command::Context(task) => login::context(task, output),
-        Command::App(question) => {
-            wait(async { app::run(question, &target.client()?, output).await })
+        Command::App(question) => wait(async { app::run(question, &client()?, output).await }),
+        Command::Node(task) => wait(async { node::run(task, &client()?, output).await }),
+        Command::Account(question) => {
+            wait(async { account::run(question, &client()?, output).await })
         }
+        Command::Credits(task) => wait(async { credits::run(task, &client()?, output).await }),
+        Command::Usage(task) => wait(async { usage::run(task, &client()?, output).await }),
+        Command::Lock(task) => wait(async { lock::run(task, &client()?, output).await }),
+        Command::Settle(task) => wait(async { settle::run(task, &client()?, output).await }),
+        Command::Abuse(task) => wait(async { abuse::run(task, &client()?, output).await }),
+        Command::Token(task) => wait(async { token::run(task, &client()?, output).await }),
+        Command::Whoami => wait(async { token::whoami(&client()?, output).await }),
     }
 }
 

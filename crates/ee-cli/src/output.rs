@@ -11,17 +11,43 @@ pub enum Format {
     Table,
     /// One JSON value, the API's own type.
     Json,
+    /// One line of JSON; of a list, one line an item.
+    Jsonl,
 }
 
 /// Prints a value: as JSON, or as the text that `table` makes of it.
 pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> String) {
-    let text = match format {
-        Format::Table => table(value),
-        Format::Json => {
-            serde_json::to_string_pretty(value).expect("results hold text, numbers and lists")
+    print_list(format, value, std::slice::from_ref(value), table);
+}
+
+/// Prints a list: as one value, as a line an item, or as the text that `table` makes of it.
+pub fn print_list<T: Serialize, I: Serialize>(
+    format: Format,
+    list: &T,
+    items: &[I],
+    table: impl FnOnce(&T) -> String,
+) {
+    match format {
+        Format::Table => line(table(list).trim_end()),
+        Format::Json => line(&serde_json::to_string_pretty(list).expect(PLAIN)),
+        Format::Jsonl => {
+            for item in items {
+                line(&serde_json::to_string(item).expect(PLAIN));
+            }
         }
-    };
-    line(text.trim_end());
+    }
+}
+
+/// Why results can always be written as JSON.
+const PLAIN: &str = "results hold text, numbers and lists";
+
+/// Names and values, one pair a line.
+pub fn fields(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = rows
+        .iter()
+        .map(|(name, value)| format!("{name:width$}  {value}").trim_end().to_owned());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Prints a line of data. A closed pipe is no error: `easyenclave app ls | head -1` is fine.

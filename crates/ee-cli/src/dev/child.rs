@@ -31,6 +31,8 @@ pub struct AgentPlan {
     pub image: Image,
     /// Which simulated machine it runs on.
     pub machine: u32,
+    /// The token of its node, if that is registered.
+    pub node_token: Option<String>,
 }
 
 /// What all agents of one network share.
@@ -79,6 +81,9 @@ pub fn start(plan: &AgentPlan, shared: &AgentSettings<'_>) -> anyhow::Result<Chi
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(log);
+    if let Some(token) = &plan.node_token {
+        command.env("EE_NODE_TOKEN", token);
+    }
     command
         .spawn()
         .with_context(|| format!("starting agent {}", plan.id))

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::{
     child::{self, AgentPlan, AgentSettings, Image},
+    ledger::{self, Money, Posted},
     server::{SimulatedServer, quoting},
     simulation::{Seed, default},
     state::DevState,
@@ -58,6 +59,7 @@ struct Network {
     _demo: Option<DemoBackend>,
     agents: Vec<(AgentPlan, Child, Timestamp)>,
     client: Client,
+    money: Money,
     dir: TempDir,
 }
 
@@ -84,6 +86,9 @@ impl Network {
             ),
         };
         let client = Client::new(&control.urls().0, Some(&token))?;
+        let period_sec = control.server.state.settings.books_policy().period_s;
+        let app = args.app.as_str();
+        let money = ledger::seed(&client, app, &posted(app), period_sec).await?;
         let mut network = Self {
             args,
             control,
@@ -91,6 +96,7 @@ impl Network {
             _demo: demo,
             agents: Vec::new(),
             client,
+            money,
             dir,
         };
         network.start_agents()?;
@@ -118,7 +124,13 @@ impl Network {
             (format!("{app}-2"), Image::Good, 2),
             ("rogue".to_owned(), Image::Rogue, 3),
         ] {
-            let plan = AgentPlan { id, image, machine };
+            let node_token = self.money.node_tokens.get(&id).cloned();
+            let plan = AgentPlan {
+                id,
+                image,
+                machine,
+                node_token,
+            };
             let child = child::start(&plan, &shared)?;
             self.agents.push((plan, child, SystemClock.now()));
         }
@@ -163,6 +175,7 @@ impl Network {
         for (plan, _, started) in &self.agents {
             say(&self.judged(plan, *started).await?);
         }
+        say(&format!("  ok    ledger         {}", self.money.summary));
         let port = self.control.server.proxy_addr.port();
         say(&format!(
             "Next: curl http://{}.localhost:{port}/",
@@ -184,8 +197,11 @@ impl Network {
                     .iter()
                     .any(|node| node.agent == *id && node.eligible)
                 {
+                    let price = self.money.prices.get(id);
+                    let price = price.map(|price| format!("  {price}/vCPU-h"));
                     return Ok(format!(
-                        "  ok    agent {id:8} app {app}  attested in {took} ms"
+                        "  ok    agent {id:8} app {app}  attested in {took} ms{}",
+                        price.unwrap_or_default()
                     ));
                 }
                 let refused = explanation
@@ -233,12 +249,24 @@ fn sources(args: &NetworkArgs, token: &str) -> Sources {
         ("EE_PROXY_PORT", args.proxy_port.to_string()),
         ("EE_ADMIN_TOKEN", token.to_owned()),
         ("EE_HEALTH_TIMEOUT_SEC", "6".to_owned()),
+        ("EE_PERIOD_SEC", ledger::PERIOD_SEC.to_string()),
+        ("EE_SETTLEMENT_GRACE_SEC", ledger::GRACE_SEC.to_string()),
+        ("EE_SETTLEMENT_DEADLINE_SEC", ledger::DEADLINE_SEC.to_string()),
         ("EE_DRAIN_SEC", "2".to_owned()),
         ("EE_LOG", "warn".to_owned()),
     ] {
         default(&mut sources, name, value);
     }
     sources
+}
+
+/// Two prices, so that the cheaper node is chosen as long as it lives.
+fn posted(app: &str) -> [Posted; 2] {
+    let node = |number: u32, usd| Posted {
+        node: format!("{app}-{number}"),
+        usd,
+    };
+    [node(1, "0.040"), node(2, "0.055")]
 }
 
 fn loopback(port: u16) -> SocketAddr {

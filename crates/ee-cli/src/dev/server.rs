@@ -48,9 +48,13 @@ impl SimulatedServer {
             ("EE_CONTROL_BIND", "127.0.0.1"),
             ("EE_PROXY_BIND", "127.0.0.1"),
             ("EE_APP_DOMAIN", "localhost"),
-            ("EE_DB_PATH", &throw_away),
         ] {
             default(&mut sources, name, value);
+        }
+        // Books in PostgreSQL outlive the network; what is no ledger does not.
+        match sources.env.contains_key("EE_DATABASE_URL") {
+            true => default(&mut sources, "EE_DATA_DIR", dir.path().display().to_string()),
+            false => default(&mut sources, "EE_DB_PATH", throw_away),
         }
         let settings = Settings::from_sources(&sources, SecretRule::AnyForDevelopment)
             .map_err(|problems| anyhow::anyhow!(super::joined(&problems)))?;
