@@ -16,7 +16,7 @@ use ee_protocol::{
     time::Timestamp,
 };
 
-use crate::routes::{AppEntry, NodeEntry, Routes, furthest};
+use crate::routes::{AppEntry, Funds, NodeEntry, Routes, furthest};
 
 /// Where agents and people reach what the answers describe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Endpoints {
     pub app_domain: Option<String>,
 }
 
+/// The reason of an app with a payer whose locks ran out (LEDGER 5).
+pub const INSUFFICIENT_CREDITS: &str = "insufficient_credits";
 /// Why an app is refused although its name is known: a gate, or no tunnel behind open gates.
 pub const NO_TUNNEL: &str = "no_tunnel";
 
@@ -64,7 +66,7 @@ pub fn status<L>(
     let nodes = entry.current_nodes();
     let (node, assessment) = shown(entry, &nodes, policy, now)?;
     let tunnels = tunnels_of(entry, node);
-    let reasons = reasons(&assessment, tunnels);
+    let reasons = reasons(&assessment, tunnels, entry.funds);
     let eligible = nodes
         .iter()
         .filter(|node| assess(node, policy, now).eligible().is_ok());
@@ -132,13 +134,17 @@ pub(crate) fn tunnels_of<L>(entry: &AppEntry<L>, node: &Node) -> usize {
     index.map_or(0, |index| NodeEntry::tunnel_count(&entry.nodes[index]))
 }
 
-/// The words of all closed gates; if none is closed but nothing is connected, `no_tunnel`.
-pub(crate) fn reasons(assessment: &Assessment<'_>, tunnels: usize) -> Vec<String> {
-    let gates: Vec<String> = assessment.reasons().map(|code| code.to_string()).collect();
-    match gates.is_empty() && tunnels == 0 {
-        true => vec![NO_TUNNEL.to_owned()],
-        false => gates,
+/// The words of all closed gates; if none is closed but nothing is connected, `no_tunnel`; and
+/// `insufficient_credits` if nobody pays for the app now.
+pub(crate) fn reasons(assessment: &Assessment<'_>, tunnels: usize, funds: Funds) -> Vec<String> {
+    let mut gates: Vec<String> = assessment.reasons().map(|code| code.to_string()).collect();
+    if gates.is_empty() && tunnels == 0 {
+        gates.push(NO_TUNNEL.to_owned());
     }
+    if funds == Funds::Exhausted {
+        gates.push(INSUFFICIENT_CREDITS.to_owned());
+    }
+    gates
 }
 
 pub(crate) fn binding_word(node: &Node) -> &'static str {

@@ -5,13 +5,17 @@
 //! published or acknowledged before it is durable; a closing gate acts at once; a failed or
 //! unfinished registration changes nothing that another session holds.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ee_core::{
     attestation::{AttestationCode, Failure},
+    books::funding::StakeStanding,
     facts::Dependency,
     observer::DependencyState,
     policy::LivePolicy,
@@ -19,7 +23,7 @@ use ee_core::{
     session::{Admission, AttestedRegistration, ChallengeAnswer, Event, Order, Registration},
 };
 use ee_protocol::{
-    names::{NodeId, ReleaseTag, Repo},
+    names::{AppName, NodeId, ReleaseTag, Repo},
     report_data::Digest,
 };
 use ee_store::{Store, StoreError};
@@ -28,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{ports::Clock, routes::Routes};
 
 mod events;
+mod gates;
 mod publish;
 mod rows;
 mod sightings;
@@ -45,6 +50,15 @@ pub trait TunnelLink: Clone + Send + Sync + 'static {
     fn order(&self, order: Order);
 }
 
+/// What the books say of apps and nodes, as far as routing goes by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// Apps with a payer that no lock pays for now.
+    pub unfunded: BTreeSet<AppName>,
+    /// How nodes' stakes compare with what is demanded.
+    pub stakes: BTreeMap<NodeId, StakeStanding>,
+}
+
 /// What is asked of the plane.
 pub(crate) enum Message<L> {
     AskChallenge(Box<Registration>, oneshot::Sender<ChallengeAnswer>),
@@ -55,6 +69,7 @@ pub(crate) enum Message<L> {
     ReattestNode(NodeId),
     OrderAll(Order),
     Beat(Vec<(Dependency, DependencyState)>),
+    Gates(Gates),
     StopObserving(oneshot::Sender<()>),
 }
 
@@ -178,6 +193,11 @@ impl<L: TunnelLink> PlaneHandle<L> {
     /// Replaces the live tokens (SHA-256) of a node: from then on its id needs a proof.
     pub async fn set_node_keys(&self, node: NodeId, keys: Vec<Digest>) {
         self.tell(Message::NodeKeys(node, keys)).await;
+    }
+
+    /// Applies what the books say of apps and nodes.
+    pub async fn gate(&self, gates: Gates) {
+        self.tell(Message::Gates(gates)).await;
     }
 
     /// Everything that happened so far is noted for the books, and which dependencies answer.

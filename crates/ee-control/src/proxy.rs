@@ -12,13 +12,15 @@ use ee_protocol::{
 };
 
 use crate::{
-    apps::NO_TUNNEL,
-    routes::{AppEntry, Routes, furthest},
+    apps::{INSUFFICIENT_CREDITS, NO_TUNNEL},
+    routes::{AppEntry, Funds, Routes, furthest},
 };
 
 /// Seconds after which a refused client may come back: agents return within their first
 /// reconnect, credits within a request's time.
 pub const RETRY_AFTER_S: u32 = 1;
+/// Seconds after which new money has surely been locked (LEDGER 5).
+const UNFUNDED_RETRY_S: u32 = 5;
 
 /// Why no tunnel takes the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum RouteRefusal {
         /// That node's closed gates, in order; at least one.
         codes: Vec<GateCode>,
     },
+    /// The app has a payer, and no lock pays for now: 403.
+    InsufficientCredits,
     /// An eligible node has no tunnel: 503.
     NoTunnel,
     /// Every tunnel is full: 503.
@@ -41,7 +45,7 @@ impl RouteRefusal {
     pub const fn code(&self) -> ProblemCode {
         match self {
             Self::UnknownApp => ProblemCode::UnknownApp,
-            Self::NotEligible { .. } => ProblemCode::NotEligible,
+            Self::NotEligible { .. } | Self::InsufficientCredits => ProblemCode::NotEligible,
             Self::NoTunnel => ProblemCode::NoTunnel,
             Self::OverCapacity => ProblemCode::OverCapacity,
         }
@@ -57,6 +61,7 @@ impl RouteRefusal {
         match self {
             Self::UnknownApp => "unknown_app",
             Self::NotEligible { codes } => codes.first().map_or("not_eligible", |c| c.as_str()),
+            Self::InsufficientCredits => INSUFFICIENT_CREDITS,
             Self::NoTunnel => NO_TUNNEL,
             Self::OverCapacity => "over_capacity",
         }
@@ -66,6 +71,7 @@ impl RouteRefusal {
     pub const fn retry_after_s(&self) -> Option<u32> {
         match self {
             Self::UnknownApp | Self::NotEligible { .. } => None,
+            Self::InsufficientCredits => Some(UNFUNDED_RETRY_S),
             Self::NoTunnel | Self::OverCapacity => Some(RETRY_AFTER_S),
         }
     }
@@ -78,6 +84,7 @@ impl RouteRefusal {
                 let reasons: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
                 problem.with("reasons", reasons)
             }
+            Self::InsufficientCredits => problem.with("reasons", vec![INSUFFICIENT_CREDITS]),
             Self::UnknownApp | Self::NoTunnel | Self::OverCapacity => problem,
         }
     }
@@ -110,6 +117,7 @@ fn without_tunnel<L>(routes: &Routes<L>, entry: &AppEntry<L>, now: Timestamp) ->
     };
     let codes: Vec<GateCode> = assessment.reasons().collect();
     match codes.is_empty() {
+        true if entry.funds == Funds::Exhausted => RouteRefusal::InsufficientCredits,
         true => RouteRefusal::NoTunnel,
         false => RouteRefusal::NotEligible { codes },
     }

@@ -98,7 +98,7 @@ pub fn authz<L>(routes: &Routes<L>, app: &str, now: Timestamp) -> Authz {
     let Some((node, assessment)) = shown(&entry, &nodes, routes.policy(), now) else {
         return Authz::refused("unknown_app");
     };
-    let reasons = reasons(&assessment, tunnels_of(&entry, node));
+    let reasons = reasons(&assessment, tunnels_of(&entry, node), entry.funds);
     let passed = node.attestation.passed();
     Authz {
         allowed: reasons.is_empty(),

@@ -31,8 +31,19 @@ pub struct AppEntry<L> {
     pub app: App,
     /// Its nodes, by id, eligible or not.
     pub nodes: Vec<NodeEntry>,
-    /// The tunnels of its eligible nodes.
+    /// The tunnels of its eligible nodes; none while it is not paid for.
     pub pool: Pool<L>,
+    /// Whether it is paid for.
+    pub funds: Funds,
+}
+
+/// Whether an app is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Funds {
+    /// It is, or nobody has to pay.
+    Enough,
+    /// It has a payer, and no lock pays for now.
+    Exhausted,
 }
 
 /// One node as readers see it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ee_protocol::time::Timestamp;
 
 use crate::{
+    books::funding::StakeStanding,
     policy::{LivePolicy, Sealed},
     registry::{AttestationState, Node, Presence},
     session::HealthWord,
@@ -144,9 +145,10 @@ impl std::fmt::Display for GateCode {
 /// The stake that a network demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StakeRequirement {
-    /// None. The books that stake lives in come with the ledger; until then no network demands
-    /// any, and the gate stands in its place and passes.
+    /// None: development, and an operator who asks for none.
     None,
+    /// What the books demand by the node's tier.
+    Required,
 }
 
 /// A node that passes every gate, and until when. Nothing else can make one.
@@ -221,7 +223,7 @@ pub fn assess<'a>(node: &'a Node, policy: &LivePolicy, now: Timestamp) -> Assess
         attestation(node, attestation_until, now),
         health(node, health_until, now),
         network_policy(node, policy),
-        stake(StakeRequirement::None),
+        stake(policy.stake_requirement(node.network), node.stake),
         draining(node),
         node.banned.then_some(GateCode::Banned),
     ];
@@ -284,9 +286,13 @@ fn network_policy(node: &Node, policy: &LivePolicy) -> Option<GateCode> {
     (passed.binding < rules.least_binding).then_some(GateCode::BindingRequired)
 }
 
-const fn stake(requirement: StakeRequirement) -> Option<GateCode> {
-    match requirement {
-        StakeRequirement::None => None,
+const fn stake(requirement: StakeRequirement, standing: StakeStanding) -> Option<GateCode> {
+    match (requirement, standing) {
+        (StakeRequirement::None, _) | (StakeRequirement::Required, StakeStanding::Met) => None,
+        (StakeRequirement::Required, StakeStanding::Missing) => Some(GateCode::StakeMissing),
+        (StakeRequirement::Required, StakeStanding::Insufficient) => {
+            Some(GateCode::StakeInsufficient)
+        }
     }
 }
 
@@ -314,7 +320,14 @@ pub fn detail(gate: Gate, node: &Node, policy: &LivePolicy) -> String {
             (_, None) => "no heartbeat since the control plane started".to_owned(),
         },
         Gate::NetworkPolicy => policy_detail(node, policy),
-        Gate::Stake => "no stake is demanded yet".to_owned(),
+        Gate::Stake => match (policy.stake_requirement(node.network), node.stake) {
+            (StakeRequirement::None, _) => "no stake is demanded".to_owned(),
+            (StakeRequirement::Required, StakeStanding::Met) => "enough stake".to_owned(),
+            (StakeRequirement::Required, StakeStanding::Missing) => "no stake".to_owned(),
+            (StakeRequirement::Required, StakeStanding::Insufficient) => {
+                "less stake than its tier demands".to_owned()
+            }
+        },
         Gate::NotDraining => match node.presence {
             Presence::Registered | Presence::Released => "not draining".to_owned(),
             Presence::AgentDrains => "the agent drains it".to_owned(),

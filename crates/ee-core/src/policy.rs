@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ee_protocol::{names::Network, report_data::Digest, time::Timestamp, tunnel::InnerTlsMode};
 
-use crate::attestation::BindingStrength;
+use crate::{attestation::BindingStrength, eligibility::StakeRequirement};
 
 /// What the session, the registry and eligibility go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct LivePolicy {
     pub forge1: NetworkRules,
     /// Rules of development.
     pub sandbox1: NetworkRules,
+    /// Whether production demands stake (`EE_STAKE_MIN_USD`); development never does.
+    pub forge1_stake: StakeRequirement,
     /// SHA-256 of the control plane's tunnel key (SPKI DER): `attest_request.cp_key`.
     pub control_key: Digest,
 }
@@ -70,7 +72,8 @@ impl NetworkRules {
 }
 
 impl LivePolicy {
-    /// The seed's defaults, for the control plane whose tunnel key has this hash.
+    /// The seed's defaults but for stake, which is demanded where there are books to hold it, for
+    /// the control plane whose tunnel key has this hash.
     pub const fn with_defaults(control_key: Digest) -> Self {
         const DAY_S: u64 = 86_400;
         Self {
@@ -81,7 +84,16 @@ impl LivePolicy {
             registration_warn: Duration::from_secs(3 * DAY_S),
             forge1: NetworkRules::forge1(),
             sandbox1: NetworkRules::sandbox1(),
+            forge1_stake: StakeRequirement::None,
             control_key,
+        }
+    }
+
+    /// The stake that a network demands.
+    pub const fn stake_requirement(&self, network: Network) -> StakeRequirement {
+        match network {
+            Network::Forge1 => self.forge1_stake,
+            Network::Sandbox1 => StakeRequirement::None,
         }
     }
 

@@ -15,6 +15,7 @@ use ee_protocol::{
 
 use crate::{
     attestation::{AttestationResult, BindingStrength, Failure},
+    books::funding::StakeStanding,
     session::{HealthWord, Heartbeat, SessionRefusal},
 };
 
@@ -85,6 +86,8 @@ pub struct Node {
     pub presence: Presence,
     /// Whether it is banned.
     pub banned: bool,
+    /// How its stake compares with what its network demands, as the books said last.
+    pub stake: StakeStanding,
 }
 
 /// Whether a node takes part.
@@ -251,6 +254,21 @@ impl Registry {
     /// How many tunnels are open.
     pub fn tunnel_count(&self) -> usize {
         self.tunnels.len()
+    }
+
+    /// The books say how a node's stake compares; whether that is news.
+    pub fn set_stake(&mut self, node: &NodeId, stake: StakeStanding) -> Option<&Node> {
+        let node = self
+            .nodes
+            .get_mut(node)
+            .filter(|node| node.stake != stake)?;
+        node.stake = stake;
+        Some(node)
+    }
+
+    /// Every node, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
     }
 
     /// The live tokens of a node, as SHA-256; empty if its id was never registered with one.

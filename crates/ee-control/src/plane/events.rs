@@ -156,7 +156,7 @@ impl<L: TunnelLink> Plane<L> {
 
     /// Something about a node changed: a closed gate acts at once, readers see the rest at the
     /// end of the batch.
-    fn reconsider(&mut self, node: Option<NodeId>, now: Timestamp) {
+    pub(super) fn reconsider(&mut self, node: Option<NodeId>, now: Timestamp) {
         let Some(node) = node.and_then(|id| self.registry.node(&id)) else {
             return;
         };

@@ -10,7 +10,7 @@ use ee_core::{
 use ee_protocol::{names::AppName, time::Timestamp};
 
 use super::{TunnelLink, writer::Plane};
-use crate::routes::{AppEntry, NodeEntry};
+use crate::routes::{AppEntry, Funds, NodeEntry};
 
 impl<L: TunnelLink> Plane<L> {
     /// Publishes every app that changed.
@@ -25,6 +25,10 @@ impl<L: TunnelLink> Plane<L> {
 
     fn entry(&mut self, name: &AppName, now: Timestamp) -> Option<AppEntry<L>> {
         let app = self.registry.app(name)?.clone();
+        let funds = match self.gates.unfunded.contains(name) {
+            true => Funds::Exhausted,
+            false => Funds::Enough,
+        };
         let nodes: Vec<Node> = self.registry.nodes_of(name).cloned().collect();
         let mut entries = Vec::with_capacity(nodes.len());
         let mut slots = Vec::new();
@@ -34,7 +38,10 @@ impl<L: TunnelLink> Plane<L> {
                 .entry(node.id.clone())
                 .or_insert_with(closed_cell)
                 .clone();
-            slots.extend(self.slots(&node, &cell, now));
+            let of_node = self.slots(&node, &cell, now);
+            if funds == Funds::Enough {
+                slots.extend(of_node);
+            }
             let tunnels = self.registry.tunnels_of(&node.id);
             let tunnels = tunnels.filter_map(|(id, _)| self.tunnels.get(&id));
             let tunnels = tunnels.map(|live| Arc::clone(&live.cell)).collect();
@@ -44,6 +51,7 @@ impl<L: TunnelLink> Plane<L> {
             app,
             nodes: entries,
             pool: slots.into_iter().collect(),
+            funds,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Between what the registry knows and what the store keeps.
 
 use ee_core::{
+    books::funding::StakeStanding,
     registry::{App, AttestationState, Node, Presence},
     session::HealthWord,
 };
@@ -68,6 +69,8 @@ pub(super) fn node(row: NodeRow) -> Node {
         last_health_at,
         presence: Presence::Registered,
         banned: false,
+        // The books say so as soon as they are asked.
+        stake: StakeStanding::Missing,
     }
 }
 

@@ -21,7 +21,7 @@ use ee_store::Store;
 use futures_util::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Join, Message, TunnelLink, gone, rows, sightings};
+use super::{Gates, Join, Message, TunnelLink, gone, rows, sightings};
 use crate::{
     observation::{ObserverHandle, Sighting},
     ports::Clock,
@@ -56,6 +56,8 @@ pub struct Plane<L> {
     pub(super) beats: BTreeMap<NodeId, Timestamp>,
     pub(super) beats_kept_at: Timestamp,
     pub(super) observer: Option<ObserverHandle>,
+    /// What the books say of apps and nodes.
+    pub(super) gates: Gates,
     /// Sessions that proved a node's token and wait for their first verdict.
     pub(super) unjoined: BTreeMap<TunnelId, ProvenNode>,
 }
@@ -97,6 +99,7 @@ impl<L: TunnelLink> Plane<L> {
             beats_kept_at: Timestamp::EPOCH,
             observer: None,
             unjoined: BTreeMap::new(),
+            gates: Gates::default(),
         };
         plane.stale = plane.registry.apps().map(|app| app.name.clone()).collect();
         plane.publish();
@@ -143,6 +146,7 @@ impl<L: TunnelLink> Plane<L> {
             Message::NodeKeys(node, keys) => self.registry.set_node_keys(node, keys),
             Message::Reattest(repo, tag) => self.reattest(&repo, &tag),
             Message::ReattestNode(node) => self.reattest_node(&node),
+            Message::Gates(gates) => self.gate(gates),
             Message::Beat(dependencies) => self.beat(dependencies),
             Message::StopObserving(reply) => self.stop_observing(reply),
             Message::OrderAll(order) => {
@@ -245,6 +249,7 @@ impl<L> Granted<L> {
             Message::NodeKeys(..)
             | Message::Reattest(..)
             | Message::ReattestNode(_)
+            | Message::Gates(_)
             | Message::Beat(_)
             | Message::StopObserving(_)
             | Message::OrderAll(_) => true,

@@ -24,6 +24,7 @@ pub mod command;
 mod deadline;
 mod dispatch;
 pub mod facts;
+pub mod funding;
 pub mod ids;
 mod judgement;
 pub mod known;

@@ -66,6 +66,16 @@ impl Policy {
         seconds(self.health_timeout_s.max(self.attest_deadline_s))
     }
 
+    /// Length of a billing period.
+    pub fn period(&self) -> Duration {
+        seconds(self.period_s)
+    }
+
+    /// How long before a period its locks are renewed.
+    pub fn lock_lead(&self) -> Duration {
+        seconds(self.lock_lead_s)
+    }
+
     /// From the end of a period to its settlement.
     pub fn grace(&self) -> Duration {
         seconds(self.settlement_grace_s)

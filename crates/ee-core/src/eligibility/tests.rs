@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     attestation::BindingStrength,
+    books::funding::StakeStanding,
     registry::{Invalid, Passed},
     session::rig::{policy, seconds, start},
 };
@@ -36,6 +37,7 @@ fn node() -> Node {
         last_health_at: Some(start()),
         presence: Presence::Registered,
         banned: false,
+        stake: StakeStanding::Missing,
     }
 }
 

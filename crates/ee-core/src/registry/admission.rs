@@ -8,6 +8,7 @@ use ee_protocol::{
 
 use super::{App, AttestationState, Boot, Node, Presence, Registry, Tunnel, TunnelId};
 use crate::{
+    books::funding::StakeStanding,
     policy::LivePolicy,
     session::{AttestedRegistration, HealthWord, Holder, NodeProof, Registration, SessionRefusal},
 };
@@ -153,6 +154,7 @@ impl Registry {
                 }
             },
             banned: false,
+            stake: old.map_or(StakeStanding::Missing, |node| node.stake),
         };
         let (evicted, removed_nodes) = self.moved_up(registration);
         let tunnel = Tunnel {

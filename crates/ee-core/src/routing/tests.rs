@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     attestation::BindingStrength,
+    books::funding::StakeStanding,
     eligibility::assess,
     registry::{AttestationState, Node, Passed, Presence},
     session::{
@@ -39,6 +40,7 @@ fn node(id: &str) -> Node {
         last_health_at: Some(start()),
         presence: Presence::Registered,
         banned: false,
+        stake: StakeStanding::Missing,
     }
 }
 

@@ -1,0 +1,218 @@
+//! The books and the live half, kept in step: locks of apps are renewed, apps that nobody pays
+//! for and nodes without stake are not routed (LEDGER 5, 10).
+//!
+//! An idempotent pass without input, to be repeated each second: what it decides on is read from
+//! the books and from the routes, and a lock that exists already is not made again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use ee_core::{
+    books::{
+        Books, Command, Outcome, Principal, Refusal,
+        command::RenewLock,
+        funding::{Renewal, StakeStanding},
+    },
+    eligibility::assess,
+};
+use ee_protocol::{
+    names::{AppName, NodeId},
+    period::Period,
+    time::Timestamp,
+};
+
+use crate::{
+    books::{BooksHandle, Submission, SubmitError},
+    plane::{Gates, PlaneHandle, TunnelLink},
+    routes::{AppEntry, Routes},
+};
+
+/// Pause before a renewal that fell short is tried again: new money is locked within 5 s.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Periods that a payer should be able to lock ahead; below it he is warned (LEDGER 5).
+const RUNWAY_LOW: u32 = 6;
+
+/// Candidates of a period's locks, and when they were last offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tried {
+    candidates: Vec<NodeId>,
+    at: Timestamp,
+    short: Option<Refusal>,
+}
+
+/// Keeps locks and gates in step with the live half.
+pub struct Renewer<L> {
+    books: BooksHandle,
+    plane: PlaneHandle<L>,
+    tried: BTreeMap<(AppName, Period), Tried>,
+    gates: Option<Gates>,
+}
+
+/// What the books say at one moment.
+struct Said {
+    renewals: Vec<Renewal>,
+    unfunded: BTreeSet<AppName>,
+    stakes: BTreeMap<NodeId, StakeStanding>,
+    /// Candidates of each app with a payer, cheapest first.
+    candidates: BTreeMap<AppName, Vec<NodeId>>,
+}
+
+impl<L: TunnelLink> Renewer<L> {
+    /// Nothing was tried yet.
+    pub fn new(books: BooksHandle, plane: PlaneHandle<L>) -> Self {
+        Self {
+            books,
+            plane,
+            tried: BTreeMap::new(),
+            gates: None,
+        }
+    }
+
+    /// One pass.
+    ///
+    /// # Errors
+    /// When the books do not answer; the next pass tries again.
+    pub async fn pass(&mut self, now: Timestamp) -> Result<(), SubmitError> {
+        let said = self.ask(now).await?;
+        let renewed = self.renew(&said, now).await?;
+        // What was just locked opens its app at once.
+        let said = match renewed {
+            true => self.ask(now).await?,
+            false => said,
+        };
+        let gates = Gates {
+            unfunded: said.unfunded,
+            stakes: said.stakes,
+        };
+        if self.gates.as_ref() != Some(&gates) {
+            self.gates = Some(gates.clone());
+            self.plane.gate(gates).await;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, now: Timestamp) -> Result<Said, SubmitError> {
+        let eligible = eligible_nodes(self.plane.routes(), now);
+        let nodes = all_nodes(self.plane.routes());
+        self.books
+            .read(move |books| said(books, eligible, nodes, now))
+            .await
+    }
+
+    /// Whether anything was locked.
+    async fn renew(&mut self, said: &Said, now: Timestamp) -> Result<bool, SubmitError> {
+        self.tried.retain(|(_, period), _| now < period.end());
+        let mut renewed = false;
+        for renewal in &said.renewals {
+            let Some(candidates) = said.candidates.get(&renewal.app) else {
+                continue;
+            };
+            if !renewal.wants(candidates) || !self.may_try(renewal, candidates, now) {
+                continue;
+            }
+            renewed |= self.lock(renewal, candidates.clone(), now).await?;
+        }
+        Ok(renewed)
+    }
+
+    /// At once if there is something new to offer, else after a pause.
+    fn may_try(&self, renewal: &Renewal, candidates: &[NodeId], now: Timestamp) -> bool {
+        let tried = self.tried.get(&(renewal.app.clone(), renewal.period));
+        tried.is_none_or(|tried| {
+            tried.candidates != candidates || now.since(tried.at) >= RETRY_AFTER
+        })
+    }
+
+    async fn lock(
+        &mut self,
+        renewal: &Renewal,
+        candidates: Vec<NodeId>,
+        now: Timestamp,
+    ) -> Result<bool, SubmitError> {
+        let command = Command::RenewLock(RenewLock {
+            app: renewal.app.clone(),
+            period: renewal.period,
+            candidates: candidates.clone(),
+        });
+        let submission = Submission {
+            principal: Principal::System,
+            key: None,
+            command,
+        };
+        let reply = self.books.submit_fact(submission).await?;
+        let Ok(Outcome::Renewed(done)) = reply.outcome else {
+            return Ok(false);
+        };
+        let key = (renewal.app.clone(), renewal.period);
+        let before = self.tried.get(&key).and_then(|tried| tried.short);
+        let app = &renewal.app;
+        if done.short == Some(Refusal::InsufficientFunds) && before != done.short {
+            tracing::warn!(event = "funds.exhausted", %app, period = %renewal.period);
+        } else if done.runway_periods < RUNWAY_LOW && before.is_none() {
+            tracing::warn!(event = "funds.low", %app, periods = done.runway_periods);
+        }
+        let tried = Tried {
+            candidates,
+            at: now,
+            short: done.short,
+        };
+        self.tried.insert(key, tried);
+        Ok(done.locks.iter().any(|lock| lock.is_new))
+    }
+}
+
+fn said(
+    books: &Books,
+    eligible: BTreeMap<AppName, Vec<NodeId>>,
+    nodes: Vec<NodeId>,
+    now: Timestamp,
+) -> Said {
+    let stakes = nodes
+        .into_iter()
+        .map(|node| {
+            let standing = books.stake_standing(&node);
+            (node, standing)
+        })
+        .collect();
+    let candidates = eligible
+        .into_iter()
+        .filter(|(app, _)| books.payer(app).is_some())
+        .map(|(app, mut nodes)| {
+            // A node without a price comes last: it cannot be locked, but is named in answers.
+            nodes.sort_by_key(|node| {
+                let price = books.asked_price(node, now);
+                (price.is_none(), price, node.clone())
+            });
+            (app, nodes)
+        })
+        .collect();
+    Said {
+        renewals: books.renewals(now),
+        unfunded: books.unfunded_apps(now).into_iter().collect(),
+        stakes,
+        candidates,
+    }
+}
+
+/// The nodes of each app that may serve now but for money.
+fn eligible_nodes<L>(routes: &Routes<L>, now: Timestamp) -> BTreeMap<AppName, Vec<NodeId>> {
+    let nodes = |entry: &AppEntry<L>| {
+        let current = entry.current_nodes();
+        let open = current
+            .iter()
+            .filter(|node| assess(node, routes.policy(), now).eligible().is_ok());
+        open.map(|node| node.id.clone()).collect()
+    };
+    let apps = routes.apps();
+    apps.iter()
+        .map(|entry| (entry.app.name.clone(), nodes(entry)))
+        .collect()
+}
+
+fn all_nodes<L>(routes: &Routes<L>) -> Vec<NodeId> {
+    let apps = routes.apps();
+    let nodes = apps.iter().flat_map(|entry| entry.nodes.iter());
+    nodes.map(|node| node.id().clone()).collect()
+}
