@@ -153,6 +153,11 @@ fn claims_of_clients_never_reach_the_app() {
         "X-EE_Node: rogue",
         "X.EE.Node: rogue",
         "X_EE_Anything: 1",
+        "Forwarded: for=203.0.113.9;host=evil.example;proto=gopher",
+        "X-Forwarded-For: 203.0.113.9",
+        "X-Forwarded-Host: evil.example",
+        "X-Forwarded-Proto: gopher",
+        "X-Real-IP: 203.0.113.9",
     ];
     let claims = claims.map(|claim| ["-H", claim]).concat();
     for front in world.fronts() {
@@ -164,6 +169,10 @@ fn claims_of_clients_never_reach_the_app() {
             .collect();
         let expected = [("x-ee-app".to_owned(), "hello".to_owned())];
         assert_eq!(ours, expected, "{}", front.name);
+        for lie in ["203.0.113.9", "evil.example", "gopher"] {
+            let seen = answer.body.contains(lie);
+            assert!(!seen, "{}: {lie} in {}", front.name, answer.body);
+        }
     }
 }
 
