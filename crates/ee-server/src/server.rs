@@ -14,8 +14,8 @@ use ee_control::{
     ports::{Clock, CollateralSource, ReleaseSource},
     resolve::Endpoints,
 };
-use ee_core::policy::LivePolicy;
-use ee_protocol::{http::health::TrustRootReport, names::Network, settings::Problem};
+use ee_core::{eligibility::StakeRequirement, policy::LivePolicy};
+use ee_protocol::{http::health::TrustRootReport, money::MicroUsd, names::Network, settings::Problem};
 use ee_store::Store;
 
 use crate::{
@@ -260,7 +260,17 @@ fn live_policy(settings: &Settings, control_key: [u8; 32]) -> LivePolicy {
         registration_warn: settings.registration_warn,
         forge1: settings.networks.rules(Network::Forge1),
         sandbox1: settings.networks.rules(Network::Sandbox1),
+        forge1_stake: stake_requirement(settings),
         control_key,
+    }
+}
+
+/// An operator who sets every minimum to nothing asks for no stake.
+fn stake_requirement(settings: &Settings) -> StakeRequirement {
+    let demanded = |least: &MicroUsd| *least > MicroUsd::ZERO;
+    match settings.ledger.stake_min.iter().any(demanded) {
+        true => StakeRequirement::Required,
+        false => StakeRequirement::None,
     }
 }
 
