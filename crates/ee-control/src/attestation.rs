@@ -27,6 +27,8 @@ use std::{path::PathBuf, sync::Arc};
 use ee_attest::{PolicyFacts, TrustRoot, VerifiedQuote};
 use ee_core::{
     attestation::{AttestationCode, AttestationResult, Failure, TcbStatus, Verdict},
+    facts::Dependency,
+    observer::DependencyState,
     session::VerificationRequest,
 };
 use ee_protocol::{
@@ -173,6 +175,20 @@ impl Attestor {
             reattest: revalidated.reattest,
             reattest_nodes: reappraised.changed,
         }
+    }
+
+    /// Whether what verdicts wait for answers.
+    pub fn dependencies(&self) -> Vec<(Dependency, DependencyState)> {
+        let state = |is_down| match is_down {
+            true => DependencyState::Down,
+            false => DependencyState::Up,
+        };
+        let clock = self.time.now().is_err();
+        vec![
+            (Dependency::Pccs, state(self.collateral.is_down())),
+            (Dependency::Github, state(self.references.is_down())),
+            (Dependency::Admission, state(clock)),
+        ]
     }
 
     /// Resolves when a pass of the reconciler is due before its time.

@@ -209,6 +209,11 @@ impl CollateralService {
         self.inner.due.notified().await;
     }
 
+    /// Whether something is wanted that no endpoint answers for.
+    pub fn is_down(&self) -> bool {
+        self.inner.state().slots.values().any(|slot| slot.silent)
+    }
+
     /// Every item's state, in the order of names.
     pub fn status(&self) -> Vec<ItemStatus> {
         let state = self.inner.state();

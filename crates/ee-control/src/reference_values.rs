@@ -129,6 +129,8 @@ struct State {
     flights: BTreeMap<Identity, Flight>,
     minute: Minute,
     quota_back_at: Timestamp,
+    /// The source did not answer when it was last asked.
+    silent: bool,
     /// Pins that judge otherwise than before: their nodes are to be challenged.
     judged_otherwise: BTreeSet<Identity>,
 }
@@ -172,6 +174,13 @@ impl ReferenceValues {
     pub async fn obtain(&self, release: &ReleaseKey) -> Result<PinnedRelease, Failure> {
         let flight = Arc::clone(&self.inner).join_flight(release)?;
         flight.await
+    }
+
+    /// Whether the source did not answer when it was last asked, or grants no more questions.
+    pub fn is_down(&self) -> bool {
+        let now = self.inner.clock.now();
+        let state = self.inner.state();
+        state.silent || now < state.quota_back_at
     }
 
     /// Revalidates what was used while stale. Idempotent.

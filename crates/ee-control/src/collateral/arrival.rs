@@ -7,8 +7,11 @@ use ee_core::attestation::{AttestationCode, Failure};
 use ee_protocol::time::Timestamp;
 use ee_store::CollateralMark;
 
-use super::{Inner, State, disk, slot};
-use crate::ports::{FetchedItem, on_pool};
+use super::{
+    Inner, State, disk,
+    slot::{self, Missing},
+};
+use crate::ports::{CollateralError, FetchedItem, on_pool};
 
 /// Asks the endpoints in order until one gives an item that may be used; ends its own flight.
 pub(super) async fn fetch(inner: Arc<Inner>, kind: ItemKind) {
@@ -17,20 +20,23 @@ pub(super) async fn fetch(inner: Arc<Inner>, kind: ItemKind) {
     let mut state = inner.state();
     let slot = state.slots.entry(kind).or_default();
     slot.flight = None;
-    if let Err(error) = outcome {
-        tracing::warn!(item = %kind, error = slot::text(&error), "collateral not refreshed");
-        slot.failed(error, wall);
+    if let Err(missing) = outcome {
+        let error = slot::text(&missing.error);
+        tracing::warn!(item = %kind, error, "collateral not refreshed");
+        slot.failed(missing, wall);
     }
 }
 
-async fn from_endpoints(inner: &Inner, kind: ItemKind) -> Result<(), Failure> {
+async fn from_endpoints(inner: &Inner, kind: ItemKind) -> Result<(), Missing> {
     let source = &inner.parts.source;
     let key = slot::key(kind);
     let none = "no endpoint is configured";
     let mut error = slot::failure(AttestationCode::CollateralUnavailable, kind, none);
+    let mut answered = false;
     for (index, endpoint) in source.endpoints().iter().enumerate() {
         let refused = match source.fetch(index, &key).await {
             Ok(fetched) => {
+                answered = true;
                 let date = fetched.date;
                 match accept(inner, kind, fetched, Keep::OnDisk).await {
                     Ok(()) => {
@@ -41,6 +47,7 @@ async fn from_endpoints(inner: &Inner, kind: ItemKind) -> Result<(), Failure> {
                 }
             }
             Err(failed) => {
+                answered |= failed == CollateralError::NotFound;
                 let actual = format!("{endpoint}: {failed}");
                 slot::failure(AttestationCode::CollateralUnavailable, kind, &actual)
             }
@@ -51,7 +58,8 @@ async fn from_endpoints(inner: &Inner, kind: ItemKind) -> Result<(), Failure> {
             error = refused;
         }
     }
-    Err(error)
+    let silent = !answered;
+    Err(Missing { error, silent })
 }
 
 /// The date of an answer whose content was genuine confirms our clock.

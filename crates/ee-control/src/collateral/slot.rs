@@ -24,6 +24,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
 const WARN_DAYS: [u32; 3] = [1, 3, 7];
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
+/// Why no endpoint gave a usable item.
+pub(super) struct Missing {
+    pub(super) error: Failure,
+    /// None answered: an outage, while an answer that does not help is not.
+    pub(super) silent: bool,
+}
+
 /// One item's place.
 #[derive(Default)]
 pub(super) struct Slot {
@@ -33,6 +40,8 @@ pub(super) struct Slot {
     pub(super) last_error: Option<Failure>,
     pub(super) flight: Option<Flight>,
     failures: u32,
+    /// No endpoint answered at all.
+    pub(super) silent: bool,
     /// The smallest number of days warned of for this item.
     warned_days: Option<u32>,
 }
@@ -45,13 +54,14 @@ impl Slot {
         let kind = item.kind().to_string();
         self.try_at = wall.after(jittered(pause, &kind, wall, seed));
         self.failures = 0;
+        self.silent = false;
         self.last_error = None;
         self.warned_days = None;
         self.item = Some(item);
     }
 
     /// No endpoint gave a usable item.
-    pub(super) fn failed(&mut self, error: Failure, wall: Timestamp) {
+    pub(super) fn failed(&mut self, Missing { error, silent }: Missing, wall: Timestamp) {
         let doublings = self.failures.min(16);
         self.failures += 1;
         let pause = BACKOFF_FIRST
@@ -59,6 +69,7 @@ impl Slot {
             .min(BACKOFF_MAX);
         self.try_at = wall.after(pause);
         self.last_error = Some(error);
+        self.silent = silent;
     }
 
     /// The number of days to warn of now, if that was not done yet.

@@ -20,6 +20,7 @@ pub(super) async fn first(
     release: ReleaseKey,
 ) -> Result<PinnedRelease, Failure> {
     let fetched = inner.source.fetch(&release, None).await;
+    inner.note_answer(fetched.as_ref().err());
     let now = inner.clock.now();
     let outcome = match fetched {
         Ok(ReleaseFetch::Found(asset)) => pin_asset(&inner, &release, asset, now).await,
@@ -84,6 +85,7 @@ impl Inner {
                 .and_then(|pin| pin.etag.clone())
         };
         let fetched = self.source.fetch(release, etag.as_deref()).await;
+        self.note_answer(fetched.as_ref().err());
         let now = self.clock.now();
         match fetched {
             Ok(ReleaseFetch::NotModified) => {}
@@ -232,6 +234,11 @@ impl Inner {
         drop(state);
         self.due.notify_one();
         Acknowledged::Replaced
+    }
+
+    /// An answer that does not help is an answer.
+    fn note_answer(&self, error: Option<&ReleaseError>) {
+        self.state().silent = matches!(error, Some(ReleaseError::Outage { .. }));
     }
 
     fn note_quota(&self, error: &ReleaseError) {
