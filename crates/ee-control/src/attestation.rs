@@ -183,12 +183,17 @@ impl Attestor {
             true => DependencyState::Down,
             false => DependencyState::Up,
         };
-        let clock = self.time.now().is_err();
+        let clock = !self.clock_is_trusted();
         vec![
             (Dependency::Pccs, state(self.collateral.is_down())),
             (Dependency::Github, state(self.references.is_down())),
             (Dependency::Admission, state(clock)),
         ]
+    }
+
+    /// Whether it is known what time it is.
+    pub fn clock_is_trusted(&self) -> bool {
+        self.time.now().is_ok()
     }
 
     /// Resolves when a pass of the reconciler is due before its time.

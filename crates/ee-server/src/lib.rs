@@ -5,6 +5,7 @@
 //! from `tasks`, randomness from `entropy`, settings from `config`; nobody else makes their own.
 
 pub mod auth;
+mod automation;
 mod books;
 pub mod clock;
 pub mod config;

@@ -10,17 +10,20 @@ use anyhow::Context;
 use ee_attest::TrustRoot;
 use ee_control::{
     attestation::{Attestor, AttestorParts},
-    plane,
+    observation, plane,
     ports::{Clock, CollateralSource, ReleaseSource},
     resolve::Endpoints,
 };
-use ee_core::{eligibility::StakeRequirement, policy::LivePolicy};
-use ee_protocol::{http::health::TrustRootReport, money::MicroUsd, names::Network, settings::Problem};
+use ee_core::{eligibility::StakeRequirement, observer::Reach, policy::LivePolicy};
+use ee_protocol::{
+    account::ClientId, http::health::TrustRootReport, money::MicroUsd, names::Network,
+    settings::Problem,
+};
 use ee_store::Store;
 
 use crate::{
     auth::{self, Announce, Auth},
-    books,
+    automation, books,
     clock::SystemClock,
     config::Settings,
     http::{self, CursorKey},
@@ -34,6 +37,8 @@ use crate::{
     upstream::{self, AllowlistDir, AssetHosts, GithubSource, HttpClient, PccsSource},
 };
 
+/// The name under which this process observes nodes: one process writes to the books at a time.
+const REPLICA: &str = "control-plane";
 /// After the drain every task ends at its next await; longer means that one hangs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -151,6 +156,7 @@ impl RunningServer {
         if drained.await.is_err() {
             tracing::warn!(event = "drain_cut_short");
         }
+        automation::stop(&self.state).await;
         tasks.closing().cancel();
         if tokio::time::timeout(CLOSE_TIMEOUT, tasks.finished())
             .await
@@ -204,7 +210,16 @@ async fn assemble(
         cursors,
         trust,
     });
-    reconcile::start(&state, plane);
+    let reach = Reach::of(&state.policy);
+    let replica = ClientId::parse(REPLICA).expect("a short word");
+    let (watched, observer) = observation::open(
+        state.books.clone(),
+        Arc::clone(&state.clock),
+        replica,
+        reach,
+    );
+    reconcile::start(&state, plane.observed_by(watched));
+    automation::start(&state, observer);
     // Before anybody can connect: a node's id needs its proof from the first moment on.
     auth::tell_plane_of_all(&state).await;
     Ok(state)

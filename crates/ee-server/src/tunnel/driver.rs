@@ -172,10 +172,15 @@ impl Driver {
             Command::SetCredits(credits) => self.tunnel.set_credits(credits),
             Command::Send(outgoing) => self.send(&outgoing),
             Command::Verify(request) => {
-                let attestor = std::sync::Arc::clone(&self.state.attestor);
+                let state = self.state.clone();
                 self.work.push(Box::pin(async move {
                     let nonce = request.nonce;
-                    Done::Verdict(nonce, Box::new(attestor.verify(request).await))
+                    let verdict = state.attestor.verify(request).await;
+                    if let Verdict::Indeterminate(_) = verdict {
+                        // The wait is excused by an outage that is known when it begins.
+                        state.plane.beat(state.attestor.dependencies()).await;
+                    }
+                    Done::Verdict(nonce, Box::new(verdict))
                 }));
             }
             Command::Emit(event) => self.reports.push(event),
