@@ -8,7 +8,8 @@
 use ee_core::books::{
     AccountNo, EntryNo, NodeNo,
     rows::{
-        AbuseRow, FactRow, LockRow, LockState, SettlementKey, SettlementRow, SlashRow, TransferRow, UsageRow,
+        AbuseRow, FactRow, LockRow, LockState, SettlementKey, SettlementRow, SlashRow, TransferRow,
+        UsageRow,
     },
 };
 use ee_protocol::{period::Period, time::Timestamp};
@@ -83,7 +84,13 @@ pub async fn locks(
         node.map(|node| ("node", node.to_cell())),
         state.map(|state| ("state", state.to_cell())),
     ];
-    newest(ledger, equals.into_iter().flatten().collect(), before, limit).await
+    newest(
+        ledger,
+        equals.into_iter().flatten().collect(),
+        before,
+        limit,
+    )
+    .await
 }
 
 /// One lock, open or resolved.

@@ -1,0 +1,178 @@
+//! Settlement on demand, and what everybody may read of it.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::running::{ADMIN, UPTIME},
+    World, hours_ago, hours_ahead,
+};
+
+fn finalize(node: &str, from: u64, until: u64) -> Value {
+    json!({"node_id": node, "period_start": hours_ago(from), "period_end": hours_ago(until)})
+}
+
+/// A node with a used period three hours ago, settled and unsettled alike.
+async fn used() -> World {
+    let world = World::start().await;
+    world.purchase("alice", "10").await;
+    world.node("n1", "0.04").await;
+    let report = json!({"account_id": "alice", "node_id": "n1", "vcpu_hours": 1,
+                        "period_start": hours_ago(3), "period_end": hours_ago(2)});
+    let reported = world.post(UPTIME, "/v1/usage/report", &report).await;
+    assert_eq!(reported.status, 200, "{}", reported.text);
+    world
+}
+
+#[tokio::test]
+async fn errors_of_a_finalise_are_named() {
+    let world = World::start().await;
+    let path = "/v1/settlements/2026-11/finalize";
+    let code = async |path: &str, body: Value| {
+        let read = world.post(ADMIN, path, &body).await;
+        (
+            read.status,
+            read.body["code"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    assert_eq!(
+        code(path, json!({"node_id": "n1"})).await,
+        (400, "missing_fields".into())
+    );
+    assert_eq!(code(path, json!({})).await, (400, "invalid_period".into()));
+    assert_eq!(
+        code(path, finalize("n1", 2, 3)).await,
+        (400, "invalid_period".into())
+    );
+    let elsewhere = "/v1/settlements/2020-01-01/finalize";
+    assert_eq!(
+        code(elsewhere, finalize("n1", 3, 2)).await,
+        (400, "period_mismatch".into())
+    );
+    let future =
+        json!({"node_id": "n1", "period_start": hours_ahead(1), "period_end": hours_ahead(2)});
+    assert_eq!(code(path, future).await, (409, "period_open".into()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_node_is_not_eligible() {
+    let world = World::start().await;
+    let body = finalize("nobody", 3, 2);
+    let read = world.post(ADMIN, "/v1/settlements/x/finalize", &body).await;
+    assert_eq!(read.status, 200, "{}", read.text);
+    assert_eq!(
+        (&read.body["eligible"], &read.body["reasons"]),
+        (&json!(false), &json!(["node_not_found"]))
+    );
+    assert_eq!(
+        (&read.body["settled"], &read.body["failed"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(
+        read.body["period_start"], body["period_start"],
+        "echoed as sent"
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn no_evidence_is_not_a_pass() {
+    let world = used().await;
+    let read = world
+        .post(ADMIN, "/v1/settlements/x/finalize", &finalize("n1", 3, 2))
+        .await;
+    assert_eq!(read.status, 200, "{}", read.text);
+    assert_eq!(read.body["eligible"], false);
+    assert_ne!(read.body["verdict"], "pass");
+    assert_eq!(world.holdings("n1").await.0, 0, "nothing unearned is paid");
+    assert_eq!(world.sum().await, "0");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn second_finalize_repeats_the_verdict() {
+    let world = used().await;
+    let path = "/v1/settlements/x/finalize";
+    let first = world.post(ADMIN, path, &finalize("n1", 3, 2)).await;
+    let second = world.post(ADMIN, path, &finalize("n1", 3, 2)).await;
+    assert_eq!((first.status, second.status), (200, 200), "{}", second.text);
+    for same in ["verdict", "reasons", "eligible", "state", "period"] {
+        assert_eq!(first.body[same], second.body[same], "{same}");
+    }
+    assert_eq!(
+        (&second.body["settled"], &second.body["failed"]),
+        (&json!(0), &json!(0))
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn two_finalises_at_once_settle_once() {
+    let world = used().await;
+    let (path, body) = ("/v1/settlements/x/finalize", finalize("n1", 3, 2));
+    let twins = (0..8).map(|_| world.post(ADMIN, path, &body));
+    let answers = futures_util::future::join_all(twins).await;
+    let resolved: u64 = answers
+        .iter()
+        .map(|read| {
+            assert_eq!(read.status, 200, "{}", read.text);
+            assert_eq!(read.body["verdict"], answers[0].body["verdict"]);
+            let count = |name: &str| read.body[name].as_u64().expect("a count");
+            count("settled") + count("failed")
+        })
+        .sum();
+    assert!(
+        resolved <= 1,
+        "one lock is resolved once, not {resolved} times"
+    );
+    assert_eq!(world.sum().await, "0");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_verdict_is_public_and_names_no_user() {
+    let world = used().await;
+    let done = world
+        .post(ADMIN, "/v1/settlements/x/finalize", &finalize("n1", 3, 2))
+        .await;
+    let period = done.body["period"].as_str().expect("a period");
+    for path in [
+        format!("/v1/settlements/{period}"),
+        format!("/v1/settlements/{period}/n1"),
+        "/v1/settlements/latest/n1".to_owned(),
+        "/v1/settlements?node=n1".to_owned(),
+    ] {
+        let read = world.running.get(&path).await;
+        assert_eq!(read.status().as_u16(), 200, "{path}");
+        let text = read.text().await.expect("text");
+        assert!(
+            text.contains("facts_hash") && text.contains(period),
+            "{path}: {text}"
+        );
+        assert!(
+            !text.contains("alice") && !text.contains("micro_usd"),
+            "{path}: {text}"
+        );
+    }
+    let open = world.running.get("/v1/settlements/2026-01-01").await;
+    assert_eq!(open.status().as_u16(), 200);
+    let none = world.running.get("/v1/settlements/2026-01-01/n1").await;
+    assert_eq!(none.status().as_u16(), 404);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn facts_from_outside_are_a_union() {
+    let world = World::start().await;
+    world.node("n1", "0.04").await;
+    let body =
+        json!({"node_id": "n1", "track": "health", "from": hours_ago(3), "until": hours_ago(2)});
+    for _ in 0..2 {
+        let read = world.post(UPTIME, "/v1/facts", &body).await;
+        assert_eq!(read.status, 200, "{}", read.text);
+    }
+    let unknown = json!({"node_id": "nobody", "track": "health", "from": hours_ago(3), "until": hours_ago(2)});
+    let refused = world.post(UPTIME, "/v1/facts", &unknown).await;
+    assert_eq!(refused.refusal(), (400, "node_not_found"));
+    world.stop().await;
+}
