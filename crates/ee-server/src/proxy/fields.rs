@@ -44,12 +44,29 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes `ee-*` and `x-ee-*`: those are ours to write, on either side.
 pub fn strip_ours(headers: &mut HeaderMap) {
-    let ours =
-        |name: &&HeaderName| name.as_str().starts_with("ee-") || name.as_str().starts_with("x-ee-");
+    let ours = |name: &&HeaderName| is_ours(name.as_str());
     let found: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
     for name in found {
         headers.remove(name);
     }
+}
+
+/// Programs that make variables of names (CGI, WSGI, PHP) read an underscore or a dot as a hyphen:
+/// to them `X_EE_App` is `X-EE-App`, and the client's word may win over ours. So names that are
+/// read as ours, or as what we say about the client, go as well.
+fn is_ours(name: &str) -> bool {
+    // Nearly every name is decided by its first letter.
+    if !name.starts_with(['e', 'x']) {
+        return false;
+    }
+    if name.starts_with("ee-") || name.starts_with("x-ee-") {
+        return true;
+    }
+    let read = name.replace(['_', '.'], "-");
+    read != name
+        && ["ee-", "x-ee-", "x-forwarded-"]
+            .iter()
+            .any(|ours| read.starts_with(ours))
 }
 
 /// Removes from trailers what only a head may say: framing, routing, who asks (RFC 9110 6.5.1).
@@ -180,6 +197,29 @@ mod tests {
             strip_hop_by_hop(&mut headers);
             assert_eq!(headers.get(TE).and_then(|value| value.to_str().ok()), kept);
         }
+    }
+
+    #[test]
+    fn spellings_that_programs_read_as_ours_are_removed() {
+        let mut headers = headers(&[
+            ("x_ee_node", "rogue"),
+            ("x-ee_app", "victim"),
+            ("x.ee.sealed", "yes"),
+            ("ee_deadline_ms", "1"),
+            ("x_forwarded_for", "203.0.113.9"),
+            ("x-forwarded_proto", "https"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x_csrf_token", "the app's"),
+            ("x-eel", "a fish"),
+            ("expires", "0"),
+        ]);
+        strip_ours(&mut headers);
+        let mut left = names(&headers);
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            ["expires", "x-eel", "x-forwarded-for", "x_csrf_token"]
+        );
     }
 
     #[test]
