@@ -200,6 +200,14 @@ impl Front {
         arguments
     }
 
+    /// What curl may be told to speak: HTTP/2 takes TLS.
+    pub fn versions(&self) -> &'static [&'static str] {
+        match self.root {
+            Some(_) => &["--http1.1", "--http2"],
+            None => &["--http1.1"],
+        }
+    }
+
     /// One request by curl.
     pub fn curl(&self, host: &str, path: &str, more: &[&str]) -> Answer {
         let arguments = self.arguments(host, path);

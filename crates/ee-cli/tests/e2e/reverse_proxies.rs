@@ -346,8 +346,11 @@ fn streams_pass_each_proxy_piece_by_piece() {
     world.add_app("ticks", &backend);
     for front in world.fronts() {
         for path in ["/sse", "/chunks", "/length"] {
-            let arguments = front.arguments(&host("ticks"), path);
-            curl_reads_ticks(&format!("{} {path}", front.name), &arguments, &go);
+            for version in front.versions() {
+                let mut arguments = front.arguments(&host("ticks"), path);
+                arguments.push((*version).to_owned());
+                curl_reads_ticks(&format!("{} {version} {path}", front.name), &arguments, &go);
+            }
         }
     }
 }
