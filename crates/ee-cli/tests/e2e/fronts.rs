@@ -183,7 +183,7 @@ impl Front {
     }
 
     /// `http` or `https`.
-    fn scheme(&self) -> &'static str {
+    pub fn scheme(&self) -> &'static str {
         match self.root {
             Some(_) => "https",
             None => "http",
@@ -227,13 +227,24 @@ impl Front {
 
     /// A connection for requests to `host`.
     pub async fn connect(&self, host: &str) -> Box<dyn Stream> {
+        self.dial(host, &[]).await
+    }
+
+    /// One that speaks HTTP/2: agreed upon in TLS, else known before.
+    pub async fn connect_by_http2(&self, host: &str) -> Box<dyn Stream> {
+        self.dial(host, &[b"h2"]).await
+    }
+
+    async fn dial(&self, host: &str, protocols: &[&[u8]]) -> Box<dyn Stream> {
         let socket = tokio::net::TcpStream::connect(("127.0.0.1", self.port));
         let socket = socket.await.expect("the proxy listens");
         let Some(root) = &self.root else {
             return Box::new(socket);
         };
         let name = ServerName::try_from(host.to_owned()).expect("a name");
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls(root)));
+        let mut config = tls(root);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         Box::new(
             connector
                 .connect(name, socket)

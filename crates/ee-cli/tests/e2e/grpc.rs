@@ -7,11 +7,11 @@
     reason = "a server and connections of a test end with its runtime"
 )]
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin};
 
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::{SinkExt, StreamExt, stream};
+use futures_util::{SinkExt, Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -20,18 +20,26 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::mpsc,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
 
 use crate::{
+    fronts::World,
     rig::{Network, network, network_of},
     support::curl,
 };
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The app, reached directly and by way of other proxies.
+const HOSTS: [&str; 2] = ["hello.localhost", "rpc.apps.test"];
 
 /// One message with the prefix of gRPC: not compressed, so many bytes.
 fn message(text: &str) -> Bytes {
@@ -73,7 +81,8 @@ async fn grpc_server() -> String {
 
 fn answer(request: Request<Incoming>) -> Response<Body> {
     assert_eq!(request.headers()["te"], "trailers", "{request:?}");
-    assert_eq!(request.uri().host(), Some("hello.localhost"), "{request:?}");
+    let host = request.uri().host().expect("an authority");
+    assert!(HOSTS.contains(&host), "{request:?}");
     let mut response = if request.uri().path() == "/demo.Echo/Missing" {
         let mut response = Response::new(Empty::new().boxed_unsync());
         response.headers_mut().extend(trailers("5"));
@@ -108,8 +117,16 @@ where
     let socket = network.dial();
     socket.set_nonblocking(true).expect("a socket");
     let socket = tokio::net::TcpStream::from_std(socket).expect("a runtime");
+    client_over(socket).await
+}
+
+async fn client_over<B, S>(stream: S) -> SendRequest<B>
+where
+    B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .expect("prior knowledge");
     tokio::spawn(connection);
@@ -117,7 +134,11 @@ where
 }
 
 fn call<B>(method: &str, body: B) -> Request<B> {
-    Request::post(format!("http://hello.localhost/demo.Echo/{method}"))
+    call_of("http://hello.localhost", method, body)
+}
+
+fn call_of<B>(origin: &str, method: &str, body: B) -> Request<B> {
+    Request::post(format!("{origin}/demo.Echo/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(body)
@@ -180,16 +201,41 @@ async fn grpc_answer_of_trailers_alone_has_no_body() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_streams_both_ways_in_turn() {
     let network = network_of(&grpc_server().await);
-    let mut client = client(&network).await;
+    chat(client(&network).await, "http://hello.localhost").await;
+}
+
+/// nginx has no part in it: of Debian's version HTTP/2 takes TLS.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_streams_both_ways_through_caddy_and_traefik() {
+    let mut world = World::start();
+    world.add_app("rpc", &grpc_server().await);
+    for front in [world.caddy(), world.traefik()].into_iter().flatten() {
+        let stream = front.connect_by_http2("rpc.apps.test").await;
+        let origin = format!("{}://rpc.apps.test", front.scheme());
+        chat(client_over(stream).await, &origin).await;
+        let stream = front.connect_by_http2("rpc.apps.test").await;
+        let ask = Full::new(message("ping"));
+        let response = client_over(stream)
+            .await
+            .send_request(call_of(&origin, "Missing", ask));
+        let response = response.await.expect("an answer");
+        assert_eq!(response.headers()["grpc-status"], "5", "{}", front.name);
+    }
+}
+
+type Said = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
+
+/// Five answers, each to what was said after the one before.
+async fn chat(mut client: SendRequest<StreamBody<Said>>, origin: &str) {
     let (say, said) = mpsc::unbounded_channel::<Bytes>();
     let frames = stream::unfold(said, |mut said| async {
         let bytes = said.recv().await?;
         Some((Ok::<_, Infallible>(Frame::data(bytes)), said))
     });
-    let body = StreamBody::new(Box::pin(frames));
+    let body: StreamBody<Said> = StreamBody::new(Box::pin(frames));
     say.send(message("1")).expect("open");
     let response = client
-        .send_request(call("Chat", body))
+        .send_request(call_of(origin, "Chat", body))
         .await
         .expect("an answer");
     let mut answer = response.into_body();

@@ -1,6 +1,7 @@
 //! End-to-end tests: the programs as people run them, one module a topic.
 
 mod autobahn;
+mod books;
 mod first_five_minutes;
 mod fronts;
 mod grpc;
@@ -8,6 +9,7 @@ mod http;
 mod http2;
 mod minimal_agent;
 mod network;
+mod node_tokens;
 mod quote_matrix;
 mod reverse_proxies;
 mod rig;
