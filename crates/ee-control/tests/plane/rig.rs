@@ -63,9 +63,8 @@ pub struct World {
 
 /// Runs a plane over `store` for as long as `test` takes.
 pub async fn with_plane<F: Future<Output = ()>>(store: &Store, test: impl FnOnce(World) -> F) {
-    let clock = Arc::new(HandClock(AtomicI64::new(1_770_000_000_000_000)));
     let policy = Arc::new(LivePolicy::with_defaults([0x55; 32]));
-    let port: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
+    let (clock, port) = clock();
     let (plane, writer) = plane::open(store.clone(), policy, port)
         .await
         .expect("opens");
@@ -73,6 +72,13 @@ pub async fn with_plane<F: Future<Output = ()>>(store: &Store, test: impl FnOnce
         () = writer.run() => panic!("the writer ends after its handles"),
         () = test(World { plane, clock }) => {}
     }
+}
+
+/// A clock that moves by hand, and the same as a port.
+pub fn clock() -> (Arc<HandClock>, Arc<dyn Clock>) {
+    let clock = Arc::new(HandClock(AtomicI64::new(1_770_000_000_000_000)));
+    let port: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
+    (clock, port)
 }
 
 impl World {

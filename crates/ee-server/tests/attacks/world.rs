@@ -209,6 +209,8 @@ fn settings(dir: &Path, pcs_url: &str, pairs: &[(&str, &str)]) -> Settings {
         ("EE_PROXY_PORT", "0"),
         ("EE_APP_DOMAIN", "localhost"),
         ("EE_DRAIN_SEC", "0"),
+        // Production demands stake; these tests are about evidence.
+        ("EE_STAKE_MIN_USD", "0"),
         ("EE_ADMIN_TOKEN", ADMIN),
         ("EE_ALLOWLIST_ASSET", ASSET),
         ("EE_PCCS_URL", pcs_url),
