@@ -2,6 +2,7 @@
 
 mod bodies;
 mod credits;
+mod described;
 mod idempotency;
 mod lists;
 mod locks;
@@ -60,6 +61,7 @@ impl World {
         key: Option<&str>,
         body: Option<&str>,
     ) -> Read {
+        let verb = method.as_str().to_ascii_lowercase();
         let mut request = self.running.request(method, path).bearer_auth(token);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
@@ -73,10 +75,17 @@ impl World {
         let response = request.send().await.expect("answered");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("text");
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let is_json = headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "application/json");
+        if status < 300 && is_json {
+            described::check(&verb, path, &body);
+        }
         Read {
             status,
             headers,
-            body: serde_json::from_str(&text).unwrap_or(Value::Null),
+            body,
             text,
         }
     }
