@@ -124,7 +124,9 @@ fn status(done: &ReportStatus) -> String {
 }
 
 fn table(list: &ReportList) -> String {
-    let head = ["REPORT", "NODE", "STATUS", "FROM", "UNTIL", "FILED", "REASON"];
+    let head = [
+        "REPORT", "NODE", "STATUS", "FROM", "UNTIL", "FILED", "REASON",
+    ];
     let dash = || "-".to_owned();
     let rows: Vec<Vec<String>> = list
         .reports

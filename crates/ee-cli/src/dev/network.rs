@@ -251,7 +251,10 @@ fn sources(args: &NetworkArgs, token: &str) -> Sources {
         ("EE_HEALTH_TIMEOUT_SEC", "6".to_owned()),
         ("EE_PERIOD_SEC", ledger::PERIOD_SEC.to_string()),
         ("EE_SETTLEMENT_GRACE_SEC", ledger::GRACE_SEC.to_string()),
-        ("EE_SETTLEMENT_DEADLINE_SEC", ledger::DEADLINE_SEC.to_string()),
+        (
+            "EE_SETTLEMENT_DEADLINE_SEC",
+            ledger::DEADLINE_SEC.to_string(),
+        ),
         ("EE_DRAIN_SEC", "2".to_owned()),
         ("EE_LOG", "warn".to_owned()),
     ] {

@@ -53,7 +53,11 @@ impl SimulatedServer {
         }
         // Books in PostgreSQL outlive the network; what is no ledger does not.
         match sources.env.contains_key("EE_DATABASE_URL") {
-            true => default(&mut sources, "EE_DATA_DIR", dir.path().display().to_string()),
+            true => default(
+                &mut sources,
+                "EE_DATA_DIR",
+                dir.path().display().to_string(),
+            ),
             false => default(&mut sources, "EE_DB_PATH", throw_away),
         }
         let settings = Settings::from_sources(&sources, SecretRule::AnyForDevelopment)

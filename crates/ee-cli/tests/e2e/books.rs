@@ -143,10 +143,11 @@ fn every_command_of_the_books_prints_one_json_value() {
         "--usage-id",
         "u1",
     ];
-    assert_eq!(desk.admin(&report)["amount_micro_usd"], "25000");
+    let used = desk.admin(&report);
+    assert_eq!(used["amount_micro_usd"], "25000");
     assert_eq!(
         desk.admin(&["usage", "ls", "alice"])["usage"][0]["usage_id"],
-        "u1"
+        used["usage_id"]
     );
     let filed = desk.admin(&[
         "abuse", "file", "n1", "--reason", "mining", "--period", &period,
