@@ -10,6 +10,7 @@ mod connection;
 mod h2c;
 mod headers;
 mod pool;
+mod timed;
 mod websocket;
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use self::{
     connection::{Connection, Sent},
     h2c::H2c,
     pool::Pool,
+    timed::Timed,
 };
 
 /// Time to response headers where the control plane names none (`ee-deadline-ms`): TUNNEL 5.
@@ -46,10 +48,13 @@ impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + S
 /// The backend of one app.
 pub struct Backend<B: RequestBody> {
     app: AppName,
-    pool: Arc<Pool<B>>,
+    pool: Arc<Pool<Timed<B>>>,
     protocol: BackendProtocol,
-    h2c: H2c<B>,
+    h2c: H2c<Timed<B>>,
 }
+
+/// What the app, or the agent in its place, answers to a request of the tunnel.
+pub type Answer<B> = Response<AnswerBody<Timed<B>>>;
 
 /// Where the backend listens, parsed from `EE_BACKEND_URL`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +104,7 @@ impl<B: RequestBody> Backend<B> {
     }
 
     /// Serves one request of the tunnel. Every failure is an answer.
-    pub async fn serve(&self, request: Request<B>) -> Response<AnswerBody<B>> {
+    pub async fn serve(&self, request: Request<B>) -> Answer<B> {
         if !headers::is_for(&self.app, request.headers()) {
             return answer::of_agent(StatusCode::MISDIRECTED_REQUEST, "app_mismatch");
         }
@@ -109,20 +114,25 @@ impl<B: RequestBody> Backend<B> {
         let deadline = headers::deadline(request.headers())
             .unwrap_or(RESPONSE_DEADLINE)
             .min(RESPONSE_DEADLINE_MAX);
-        match tokio::time::timeout(deadline, self.forward(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
+        let request = request.map(Timed::new);
+        let progress = request.body().progress();
+        match progress
+            .answered_within(deadline, self.forward(request))
+            .await
+        {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => {
                 tracing::info!(event = "backend_unavailable", app = %self.app, %error);
                 answer::of_agent(StatusCode::BAD_GATEWAY, "backend_unavailable")
             }
-            Err(_) => answer::of_agent(StatusCode::GATEWAY_TIMEOUT, "backend_timeout"),
+            None => answer::of_agent(StatusCode::GATEWAY_TIMEOUT, "backend_timeout"),
         }
     }
 
     /// Sends the request on a pooled connection, or on a new one when none is left. A request
     /// that a closing connection gave back untouched is tried again; one that may have reached
     /// the backend is not.
-    async fn forward(&self, request: Request<B>) -> Result<Response<AnswerBody<B>>, BoxError> {
+    async fn forward(&self, request: Request<Timed<B>>) -> Result<Answer<B>, BoxError> {
         if request.method() == Method::CONNECT {
             return websocket::forward(self.pool.dial().await?, request).await;
         }
@@ -151,9 +161,9 @@ impl<B: RequestBody> Backend<B> {
 
     fn answered(
         &self,
-        connection: Connection<B>,
+        connection: Connection<Timed<B>>,
         response: Response<hyper::body::Incoming>,
-    ) -> Result<Response<AnswerBody<B>>, BoxError> {
+    ) -> Result<Answer<B>, BoxError> {
         answer::of_app(response, connection, Arc::clone(&self.pool))
     }
 }

@@ -11,7 +11,7 @@ use ee_tunnel::BodyError;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::{exchange::AppBody, upload};
+use super::{exchange::AppBody, pace::Offered, upload};
 use crate::tunnel::Link;
 
 /// What leaves the proxy.
@@ -48,7 +48,11 @@ impl Body for ProxyBody {
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
             Self::App { body, .. } => {
+                Offered::asked();
                 let polled = Pin::new(body).poll_frame(cx);
+                if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+                    Offered::given();
+                }
                 polled.map(|frame| frame.map(|frame| frame.map(upload::clean)))
             }
         }

@@ -24,7 +24,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{body::ProxyBody, patience::Patient};
+use super::{
+    body::ProxyBody,
+    meter::Metered,
+    pace::{CLIENT_TAKES_WITHIN, OFFERED, Offered},
+    patience::Patient,
+};
 use crate::{
     h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, HEAD_WITHIN, IDLE_WITHIN, Turns},
     listener::Conn,
@@ -141,7 +146,7 @@ where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    let io = Patient::new(Prefixed::new(looked.first, looked.conn));
+    let io = Metered::new(Patient::new(Prefixed::new(looked.first, looked.conn)));
     let streams = Arc::new(Streams::default());
     let executor = Executor {
         tasks: tasks.clone(),
@@ -161,7 +166,11 @@ where
     let mut connection = pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served,
-        () = streams.idle() => connection.as_mut().graceful_shutdown(),
+        () = streams.idle() => {
+            connection.as_mut().graceful_shutdown();
+            // Without a stream, only a client that takes not even our last frames is waited for.
+            return timeout(CLIENT_TAKES_WITHIN, connection).await.unwrap_or(Ok(()));
+        }
         () = tasks.stopping().cancelled() => connection.as_mut().graceful_shutdown(),
     }
     connection.await
@@ -204,7 +213,12 @@ where
         let streams = Arc::clone(&self.streams);
         streams.begun.fetch_add(1, Ordering::Relaxed);
         self.tasks.spawn_session("proxy_stream", async move {
-            stream.await;
+            let offered = Offered::default();
+            // Dropping the stream resets it, which gives the app's credit back.
+            tokio::select! {
+                _ended = OFFERED.scope(offered.clone(), stream) => {}
+                () = offered.stalled() => tracing::debug!(event = "proxy_stream_stalled"),
+            }
             streams.ended.fetch_add(1, Ordering::Relaxed);
         });
     }

@@ -13,9 +13,11 @@ use super::{
     body::ProxyBody,
     exchange::{AppBody, Failure, exchange},
     lent::Lender,
+    pace::UploadWatch,
     refuse,
     request::{Caller, HEADERS_WITHIN},
     response,
+    upload::Upload,
 };
 use crate::{entropy, state::AppState, tunnel::Link};
 
@@ -29,15 +31,22 @@ pub async fn forward<B>(
     state: &AppState,
     caller: &Caller,
     head: Parts,
-    body: B,
+    body: Upload<B>,
     request_id: &str,
 ) -> Result<Response<ProxyBody>, Box<Problem>>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
 {
+    let watch = body.watch();
     let lender = Lender::new(body);
-    let (lease, answer) = within_deadline(send(state, caller, &head, || lender.lend())).await?;
+    let sent = send(state, caller, &head, || lender.lend());
+    let sent = within_deadline(&watch, sent).await;
+    let too_slow = |problem| match watch.is_too_slow() {
+        true => Problem::new(ProblemCode::RequestTimeout).into(),
+        false => problem,
+    };
+    let (lease, answer) = sent.map_err(too_slow)?;
     finish(&head.method, lease, answer, request_id)
 }
 
@@ -101,12 +110,13 @@ where
     }
 }
 
-/// The answer's head, or 504.
+/// The answer's head, or 504 where it does not come in time after the request's last part.
 pub async fn within_deadline<T>(
+    watch: &UploadWatch,
     sent: impl Future<Output = Result<T, Box<Problem>>>,
 ) -> Result<T, Box<Problem>> {
-    let answered = tokio::time::timeout(HEADERS_WITHIN, sent).await;
-    answered.map_err(|_| Problem::new(ProblemCode::ProxyTimeout))?
+    let answered = watch.answered_within(HEADERS_WITHIN, sent).await;
+    answered.ok_or_else(|| Problem::new(ProblemCode::ProxyTimeout))?
 }
 
 /// A tunnel that was not tried yet, or the refusal that a person can act on.

@@ -132,7 +132,10 @@ async fn through(
     let id = request::rewrite(&mut head, &caller)?;
     match websocket {
         Some(asked) => websocket::forward(state, &caller, head, asked, &id).await,
-        None => forward(state, &caller, head, Upload(body), &id).await,
+        None => {
+            let upload = Upload::new(body, &head.headers);
+            forward(state, &caller, head, upload, &id).await
+        }
     }
 }
 

@@ -12,6 +12,8 @@ mod fields;
 mod forward;
 mod lent;
 mod listener;
+mod meter;
+mod pace;
 mod patience;
 mod payload;
 mod post;

@@ -17,6 +17,7 @@ use super::{
     payload,
     request::{self, Caller},
     response,
+    upload::Upload,
 };
 use crate::{
     http::{ApiError, ClientIp, Peer, RequestId, body::bounded},
@@ -74,7 +75,8 @@ async fn post(state: &AppState, app: &str, request: Request) -> Result<Response,
     }
     request::check(&head)?;
     let id = request::rewrite(&mut head, &caller)?;
-    let answer = forward(state, &caller, head, Full::<Bytes>::new(body), &id).await?;
+    let body = Upload::new(Full::<Bytes>::new(body), &head.headers);
+    let answer = forward(state, &caller, head, body, &id).await?;
     let (mut parts, body) = answer.into_parts();
     response::confine(&mut parts.headers);
     Ok(Response::from_parts(parts, Body::new(body)))

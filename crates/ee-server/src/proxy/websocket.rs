@@ -22,6 +22,7 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use super::{
     body::ProxyBody,
     forward::{finish, send, within_deadline},
+    pace::UploadWatch,
     refuse,
     relay::{Gate, Relay},
     request::Caller,
@@ -157,7 +158,7 @@ pub async fn forward(
     head.extensions.insert(Protocol::from_static("websocket"));
     let gate = Gate::default();
     let sent = send(state, caller, &head, || Some(gate.lend()));
-    let (lease, answer) = within_deadline(sent).await?;
+    let (lease, answer) = within_deadline(&UploadWatch::new(), sent).await?;
     let agreed = answer.status().is_success() && !answer.headers().contains_key(EE_UPGRADE);
     let answer = finish(&head.method, lease, answer, request_id)?;
     if !agreed {

@@ -10,6 +10,7 @@
 )]
 
 mod evidence;
+mod h2_face;
 mod inventory;
 mod messages;
 mod names;
