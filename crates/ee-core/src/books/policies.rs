@@ -9,7 +9,7 @@ static DOCUMENTED: Policy = Policy::documented();
 
 impl Books {
     pub(super) fn set_policy(&mut self, step: &Step<'_>, policy: &Policy) -> Outcome {
-        if self.policy() != policy {
+        if self.policies.is_empty() || self.policy() != policy {
             let row = PolicyRow {
                 seq: step.seq,
                 from: step.at,

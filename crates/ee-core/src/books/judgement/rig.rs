@@ -3,21 +3,24 @@
 use ee_protocol::{
     account::{AccountId, ClientId, Note},
     money::{Amount, MicroUsd, Price, VcpuMicros},
-    names::{Network, NodeId},
+    names::{AppName, Network, NodeId},
     period::Period,
     time::Timestamp,
 };
 
 use crate::{
     books::{
-        Books, Command, EntryId, Known, Outcome, Policy, Principal, Refusal,
+        Books, Command, EntryId, Known, Outcome, Policy, Principal, Refusal, Seq,
         command::*,
+        dispatch::Step,
         outcome::{Filed, NodeSettlement, Ticked},
         principal::Role,
         rows::*,
     },
     observer::BEAT_EVERY,
 };
+
+mod kept;
 
 /// The hour that is judged, in seconds of the test.
 pub(super) const HOUR: (i64, i64) = (3_600, 7_200);
@@ -47,12 +50,17 @@ fn account(id: &str) -> AccountId {
     AccountId::parse(id).expect("an account id")
 }
 
+fn app_name(text: &str) -> AppName {
+    AppName::parse(text).expect("an app name")
+}
+
 fn note(text: &str) -> Note {
     Note::parse(text).expect("a note")
 }
 
 pub(super) struct Rig {
     pub(super) books: Books,
+    kept: kept::Kept,
     now: i64,
     epoch: u64,
 }
@@ -67,6 +75,7 @@ impl Rig {
     pub(super) fn with(policy: Policy) -> Self {
         let mut rig = Self {
             books: Books::empty(),
+            kept: kept::Kept::default(),
             now: 0,
             epoch: 0,
         };
@@ -90,9 +99,14 @@ impl Rig {
     ) -> Result<Outcome, Refusal> {
         let known = Known::default();
         let outcome = self.books.apply(at(self.now), actor, &command, &known);
-        self.books.committed();
+        self.commit();
         self.audit();
         outcome
+    }
+
+    fn commit(&mut self) {
+        self.kept.take(&self.books.changes());
+        self.books.committed();
     }
 
     /// L1, L2 and L15, from the rows alone.
@@ -239,6 +253,64 @@ impl Rig {
             };
             nodes.remove(0)
         })
+    }
+
+    /// Judges the hour of `n1` and resolves a few of its locks, as a chunk that a crash follows.
+    pub(super) fn settle_some(&mut self, locks: usize) -> SettlementRow {
+        let seq = self.books.head().seq;
+        self.run(Command::SetPolicy(Policy::documented()))
+            .expect("a command to stand in");
+        let (known, actor) = (Known::default(), Principal::System);
+        let step = Step {
+            seq: Seq(seq.0 + 1),
+            at: at(self.now),
+            actor: &actor,
+            known: &known,
+        };
+        let no = self.books.node_no(&node("n1")).expect("known");
+        let key = SettlementKey {
+            node: no,
+            period: period(HOUR),
+        };
+        self.books.judge_period(&step, key);
+        self.books.settle_next(&step, key, locks);
+        self.commit();
+        self.settlement().expect("judged").clone()
+    }
+
+    /// The books as a new process finds them in the store.
+    pub(super) fn restore(&mut self) {
+        self.books = Books::restore(self.kept.rows(self.books.head()));
+    }
+
+    pub(super) fn bind_payer(&mut self, app: &str, id: &str) {
+        let payer = Some(PayerTerms {
+            account: account(id),
+            vcpus: 1,
+            price_max: None,
+            nodes_max: 1,
+        });
+        self.run(Command::BindPayer(BindPayer {
+            app: app_name(app),
+            payer,
+        }))
+        .expect("bound");
+    }
+
+    pub(super) fn renew(&mut self, app: &str, on: &str, span: (i64, i64)) {
+        let command = RenewLock {
+            app: app_name(app),
+            period: period(span),
+            candidates: vec![node(on)],
+        };
+        let Ok(Outcome::Renewed(renewed)) = self.run(Command::RenewLock(command)) else {
+            panic!("renewed");
+        };
+        assert_eq!(renewed.locks.len(), 1, "{renewed:?}");
+    }
+
+    pub(super) fn pending_slash(&self) -> Option<&SlashRow> {
+        self.books.slashes.first().map(|(_, row)| row)
     }
 
     pub(super) fn file_abuse(&mut self, span: Option<(i64, i64)>) -> EntryId {

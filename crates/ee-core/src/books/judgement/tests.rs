@@ -570,3 +570,119 @@ fn registration_that_ends_is_a_gap_in_standing() {
 fn ee_account(id: &str) -> ee_protocol::account::AccountId {
     ee_protocol::account::AccountId::parse(id).expect("an account id")
 }
+
+#[test]
+fn half_done_settlement_goes_on_where_it_stopped() {
+    let mut rig = Rig::new();
+    rig.purchase("u1", 1_000_000_000);
+    for _ in 0..45 {
+        // Locks without vCPUs of their own: shortfalls of usage.
+        rig.report("u1", HOUR, 100);
+    }
+    rig.until(HOUR.1 + 5);
+    let first = rig.settle_some(20);
+    assert_eq!(
+        (first.state, first.settled),
+        (SettlementState::Settling, 20)
+    );
+    let posted = rig.posted("n1");
+    rig.restore();
+    assert_eq!(settled(&rig).1, SettlementState::Settling);
+    let done = rig.tick();
+    assert_eq!((done.judged, done.resolved), (0, 25));
+    assert_eq!(settled(&rig), (Verdict::Pass, SettlementState::Settled));
+    assert!(rig.posted("n1") > posted);
+    assert_eq!(rig.posted("n1"), 45 * 4_000);
+}
+
+#[test]
+fn an_app_that_leaves_a_failed_node_costs_it_stake() {
+    let mut rig = Rig::new();
+    rig.deposit("u1", 100_000).expect("deposited");
+    let before = (0, HOUR.0);
+    rig.lock("u1", "n1", before, None);
+    rig.until(HOUR.0 + GRACE_S);
+    rig.tick();
+    assert_eq!(rig.posted("n1"), 40_000);
+    // An hour that fails; the app's next hour is on another node.
+    let (hour, next) = ((HOUR.1, HOUR.1 + 3_600), (HOUR.1 + 3_600, HOUR.1 + 7_200));
+    rig.run(register("n2", 40_000)).expect("registered");
+    rig.bind_payer("app", "u1");
+    rig.renew("app", "n1", hour);
+    rig.until(hour.0 + 60);
+    rig.fails("n1");
+    rig.renew("app", "n2", next);
+    rig.until(hour.1 + GRACE_S);
+    rig.tick();
+    let slash = rig.pending_slash().expect("filed by itself");
+    let (reason, amount) = (slash.reason, slash.amount);
+    // Economy: one mean hour of 30 days, 40 000 / 720.
+    assert_eq!((reason, amount), (SlashReason::DowntimeMigration, usd(55)));
+    rig.unwatched_until(hour.1 + GRACE_S + 86_400);
+    rig.tick();
+    assert_eq!(
+        (rig.posted("n1#stake"), rig.posted("sys:slash_pool")),
+        (99_945, 55)
+    );
+}
+
+#[test]
+fn a_miss_that_the_app_stayed_through_slashes_nothing() {
+    let mut rig = Rig::new();
+    rig.deposit("u1", 100_000).expect("deposited");
+    rig.bind_payer("app", "u1");
+    rig.renew("app", "n1", HOUR);
+    rig.renew("app", "n1", (HOUR.1, HOUR.1 + 3_600));
+    rig.until(HOUR.0 + 60);
+    rig.fails("n1");
+    rig.until(HOUR.1 + GRACE_S);
+    rig.tick();
+    assert_eq!(settled(&rig).0, Verdict::Fail);
+    assert!(rig.pending_slash().is_none());
+}
+
+#[test]
+fn a_denied_slash_takes_nothing() {
+    let mut rig = Rig::new();
+    rig.deposit("u1", 1_000).expect("deposited");
+    let slash = rig.file_slash(SlashReason::AttestationFraud);
+    rig.decide_slash(slash, Decision::Deny).expect("denied");
+    assert_eq!(
+        (rig.posted("n1#stake"), rig.posted("sys:slash_pool")),
+        (1_000, 0)
+    );
+}
+
+#[test]
+fn settings_hold_for_periods_that_start_later() {
+    let mut rig = Rig::new();
+    rig.lock_hour("u1");
+    rig.until(HOUR.0 + 60);
+    let stricter = Policy {
+        settlement_grace_s: 60,
+        health_timeout_s: 10,
+        ..Policy::documented()
+    };
+    rig.run(Command::SetPolicy(stricter)).expect("set");
+    rig.until(HOUR.1 + 120);
+    assert_eq!(rig.tick().judged, 0, "the grace of the hour is the old one");
+    rig.until(HOUR.1 + GRACE_S);
+    assert_eq!(rig.tick().judged, 1);
+}
+
+#[test]
+fn what_nothing_needs_is_forgotten() {
+    let mut rig = passed_hour();
+    rig.until(HOUR.1 + GRACE_S);
+    rig.tick();
+    let month = 31 * 86_400;
+    rig.unwatched_until(HOUR.1 + DEADLINE_S + month + 3_600);
+    assert!(rig.books.is_due(at(HOUR.1 + DEADLINE_S + month + 3_600)));
+    rig.tick();
+    assert_eq!(rig.settlement(), None);
+    assert_eq!(
+        rig.finalize().map(|told| told.posted),
+        Ok(usd(0)),
+        "the store knows it still"
+    );
+}
