@@ -234,7 +234,7 @@ CREATE TABLE settlement (
     judged_us BIGINT NOT NULL CHECK (judged_us >= 0),
     facts_hash BYTEA NOT NULL CHECK (length(facts_hash) = 32),
     policy_hash BYTEA NOT NULL CHECK (length(policy_hash) = 32),
-    state BIGINT NOT NULL CHECK (state IN (1, 2)),
+    state BIGINT NOT NULL CHECK (state BETWEEN 1 AND 3),
     cursor BIGINT,
     settled BIGINT NOT NULL CHECK (settled >= 0),
     failed BIGINT NOT NULL CHECK (failed >= 0),

@@ -168,7 +168,7 @@ fn config(url: &str) -> Result<Config, PostgresError> {
     match config.get_ssl_mode() {
         SslMode::Disable => {}
         SslMode::Prefer => refuse_open_network(&config)?,
-        _ => return Err(PostgresError::Tls),
+        SslMode::Require | _ => return Err(PostgresError::Tls),
     }
     if config.get_application_name().is_none() {
         config.application_name("easyenclave");
