@@ -2,7 +2,7 @@
 
 use ee_protocol::names::AppName;
 
-use super::{Books, rows::*, table::Table};
+use super::{Books, facts::FactBook, rows::*, table::Table};
 
 /// The rows of one batch. Each changed row stands here once, in its last state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,8 +58,8 @@ pub struct Rows {
     pub at: ee_protocol::time::Timestamp,
     /// All.
     pub accounts: Vec<AccountRow>,
-    /// Those whose period ended less than the settlement deadline ago, or has not ended. More do
-    /// no harm.
+    /// Those whose period ended less than 31 days and the settlement deadline ago, or has not
+    /// ended. More do no harm.
     pub meters: Vec<MeterRow>,
     /// Those with `state = open`, no other.
     pub locks: Vec<LockRow>,
@@ -137,19 +137,24 @@ impl Books {
             }
         }
         self.each_table(Scope::RolledBack);
+        if self.accounts.is_empty() {
+            self.open_genesis();
+        }
         self.head = self.durable;
     }
 
+    /// Every table is named here, or this does not compile.
     fn each_table(&mut self, scope: Scope) {
-        macro_rules! each {
-            ($($($table:ident).+),+) => {
-                match scope {
-                    Scope::Committed => { $(self.$($table).+.committed();)+ }
-                    Scope::RolledBack => { $(self.$($table).+.roll_back();)+ }
-                }
-            };
-        }
-        each!(
+        let Self {
+            head: _,
+            durable: _,
+            next_idx: _,
+            names: _,
+            accounts_durable: _,
+            transfers: _,
+            usage: _,
+            clients: _,
+            facts: FactBook { facts, observers },
             accounts,
             meters,
             locks,
@@ -164,15 +169,23 @@ impl Books {
             policies,
             nodes,
             prices,
-            facts.facts,
-            facts.observers,
             settlements,
+            settling,
             abuse,
             slashes,
             unbondings,
             holds,
-            claims
-        );
+            claims,
+        } = self;
+        macro_rules! each {
+            ($($table:ident)+) => {
+                match scope {
+                    Scope::Committed => { $($table.committed();)+ }
+                    Scope::RolledBack => { $($table.roll_back();)+ }
+                }
+            };
+        }
+        each!(facts observers accounts meters locks meter_spans locks_by_meter locks_by_account locks_by_app holders open_periods open_deadlines payers policies nodes prices settlements settling abuse slashes unbondings holds claims);
         self.accounts_durable = self.last_account();
     }
 }

@@ -3,9 +3,11 @@
 //! **Invariants:** periods of one account on one node are equal or disjoint; what the use of a
 //! meter needs is locked or paid, so its charge is too (L9).
 
+use std::time::Duration;
+
 use ee_protocol::{
     money::{MicroUsd, Price, VcpuMicros},
-    period::Period,
+    period::{PERIOD_MAX_MS, Period},
     time::Timestamp,
 };
 
@@ -13,6 +15,9 @@ use super::{
     AccountNo, Books, NodeNo, Refusal,
     rows::{MeterKey, MeterRow},
 };
+
+/// The longest period: one that began with a meter may end so much later.
+const PERIOD_MAX: Duration = Duration::from_millis(PERIOD_MAX_MS.unsigned_abs());
 
 impl Books {
     /// The price of a meter that begins with this period: the one in force at its start, or the
@@ -83,11 +88,12 @@ impl Books {
         }
     }
 
-    /// Forgets meters past their deadline, at most `limit`: reports for them are refused before
-    /// any meter is looked at. The store keeps them.
+    /// Forgets meters that no report can meet any more, at most `limit`: not even one for the
+    /// longest period that overlaps theirs. The store keeps them.
     pub(super) fn retire_meters(&mut self, now: Timestamp, limit: usize) -> usize {
         let over = |key: &MeterKey| {
-            self.deadline(key.period) <= now && self.locks_of_meter(key).next().is_none()
+            let overlapping = self.deadline(key.period).after(PERIOD_MAX);
+            overlapping <= now && self.locks_of_meter(key).next().is_none()
         };
         let keys: Vec<MeterKey> = self
             .meters
@@ -106,9 +112,7 @@ impl Books {
     /// When what is open of a period ends unsettled (LEDGER 5).
     pub fn deadline(&self, period: Period) -> Timestamp {
         let seconds = self.policy_for(period).settlement_deadline_s;
-        period
-            .end()
-            .after(std::time::Duration::from_secs(seconds.into()))
+        period.end().after(Duration::from_secs(seconds.into()))
     }
 }
 

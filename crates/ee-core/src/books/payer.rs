@@ -146,6 +146,9 @@ impl Books {
         payer: &PayerRow,
         node: Option<NodeNo>,
     ) -> Result<EntryNo, Refusal> {
+        let id = self.id_of(payer.account);
+        // Bound while its kind was open, it may have become a node's since.
+        self.as_user(&id)?;
         let wanted = Wanted {
             account: Some(payer.account),
             node: node.ok_or(Refusal::NodeNotFound)?,
@@ -155,11 +158,6 @@ impl Books {
             price_max: payer.price_max,
         };
         let plan = self.plan_lock(step.at, &wanted)?;
-        let id = self
-            .account(payer.account)
-            .name
-            .id()
-            .expect("a payer has a plain name");
         let account = self.make_user(&id);
         let meter = MeterKey {
             node: wanted.node,

@@ -9,7 +9,7 @@ use ee_protocol::{
 };
 
 use super::{
-    Books, Changes, Command, EntryId, EntryNo, Known, Outcome, Principal, Refusal,
+    Books, Changes, Command, EntryId, EntryNo, Known, Outcome, Policy, Principal, Refusal,
     command::*,
     dispatch::Step,
     outcome::{Balance, Locked, Renewed, UsageReported},
@@ -18,11 +18,17 @@ use super::{
     settle::{Chunk, Pay},
 };
 
+mod auditor;
 mod batches;
 mod locks;
+mod milestones;
+mod model;
+mod naive;
 mod payers;
 mod settling;
+mod speed;
 mod transfers;
+mod transition;
 mod usage;
 
 /// 2026-11-22T00:00:00Z, in seconds.

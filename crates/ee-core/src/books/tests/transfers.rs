@@ -183,7 +183,7 @@ fn a_batch_that_was_not_written_leaves_no_trace() {
     assert_eq!(rig.books.changes(), Changes::default());
     assert_eq!(rig.books.head(), before.head());
     assert_eq!(rig.books.accounts().count(), before.accounts().count());
-    assert_eq!(rig.available("u1"), 10_000);
+    assert_eq!(rig.available("u1"), 20_000);
     rig.run(Command::Transfer(wanted))
         .expect("as if for the first time");
     assert_eq!(rig.available("new"), 25);
