@@ -68,6 +68,8 @@ fn first_five_minutes() {
         "ok    agent hello-1",
         "ok    agent hello-2",
         "FAIL  agent rogue",
+        "$0.040/vCPU-h",
+        "ok    ledger         alice $25.00; locks $0.000667 per period of 30 s",
     ] {
         assert!(introduction.contains(line), "{introduction}");
     }
