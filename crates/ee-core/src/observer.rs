@@ -20,93 +20,17 @@ use crate::{
     registry::ProvenNode,
 };
 
+mod notice;
 #[cfg(test)]
 mod tests;
+
+pub use notice::{DependencyState, Notice};
 
 /// Time between two beats (LEDGER 7): what a crash leaves unseen, at most.
 pub const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// Silence after which an observer counts as dead: six beats, so that a busy disk is not a death,
 /// and less than the shortest health time-out, so that our pause is never a node's miss.
 pub const SILENCE_MAX: Duration = Duration::from_secs(30);
-
-/// What the books must hear, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// A new epoch begins; whatever the last one left open is cut.
-    Start {
-        /// When.
-        at: Timestamp,
-    },
-    /// All facts up to here were told; open tracks hold.
-    Beat {
-        /// Up to where.
-        watermark: Timestamp,
-    },
-    /// We asked our nodes to go elsewhere.
-    Drained {
-        /// When.
-        at: Timestamp,
-    },
-    /// We stop watching.
-    Stop {
-        /// When.
-        at: Timestamp,
-    },
-    /// A track opens.
-    TrackOpen {
-        /// Whose.
-        node: NodeId,
-        /// Which.
-        track: Track,
-        /// When.
-        at: Timestamp,
-    },
-    /// A track closes.
-    TrackClose {
-        /// Whose.
-        node: NodeId,
-        /// Which.
-        track: Track,
-        /// When.
-        at: Timestamp,
-    },
-    /// A node did something wrong.
-    Breach {
-        /// Which node.
-        node: NodeId,
-        /// What.
-        breach: Breach,
-        /// When.
-        at: Timestamp,
-    },
-    /// A node's evidence waits for a dependency, or for nothing any more.
-    Waiting {
-        /// Whose.
-        node: NodeId,
-        /// For what.
-        dependency: Option<Dependency>,
-        /// Since when.
-        at: Timestamp,
-    },
-    /// A dependency went down or came back.
-    Dependency {
-        /// Which.
-        dependency: Dependency,
-        /// What became of it.
-        state: DependencyState,
-        /// When.
-        at: Timestamp,
-    },
-}
-
-/// Whether a dependency answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DependencyState {
-    /// It does not.
-    Down,
-    /// It does.
-    Up,
-}
 
 /// The time that a pass covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,31 +20,16 @@ use crate::{
 };
 
 mod admission;
+mod proven;
 #[cfg(test)]
 mod tests;
 
 pub use admission::{Decision, Grant, TUNNELS_PER_NODE_MAX};
+pub use proven::ProvenNode;
 
 /// A tunnel, unique in this process and never shown outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelId(pub u64);
-
-/// A node whose session proved to be it. Facts are about nothing else; only this module and the
-/// session make one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProvenNode(NodeId);
-
-impl ProvenNode {
-    /// Which node.
-    pub const fn id(&self) -> &NodeId {
-        &self.0
-    }
-
-    /// By a proved node token: ids have a token as soon as money is involved.
-    pub(crate) const fn by_token(id: NodeId) -> Self {
-        Self(id)
-    }
-}
 
 /// To whom an app belongs: decided by the first attested registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,12 +228,6 @@ impl Registry {
     pub fn tunnels_of(&self, node: &NodeId) -> impl Iterator<Item = (TunnelId, &Tunnel)> {
         let ids = self.node_tunnels.get(node).into_iter().flatten();
         ids.filter_map(|id| self.tunnels.get(id).map(|tunnel| (*id, tunnel)))
-    }
-
-    /// The node of a tunnel that joined: attested, and not superseded since.
-    pub fn proven(&self, tunnel: TunnelId) -> Option<ProvenNode> {
-        let tunnel = self.tunnels.get(&tunnel)?;
-        Some(ProvenNode(tunnel.node.clone()))
     }
 
     /// How many tunnels are open.

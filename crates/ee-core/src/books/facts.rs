@@ -5,8 +5,6 @@
 //! left open, at its watermark. Times outside of these bounds are moved to them, for a clock that
 //! strays must not rewrite what was said.
 
-use std::time::Duration;
-
 use ee_protocol::{account::ClientId, time::Timestamp};
 
 use super::{
@@ -15,14 +13,11 @@ use super::{
     table::Table,
 };
 use crate::{
-    facts::{
-        Breach, Dependency, Ending, Epoch, Fact, FactKind, Lack, Observers, Track,
-        evidence::{Evidence, Gathering},
-        spans::Span,
-    },
+    facts::{Breach, Dependency, Ending, Epoch, Fact, FactKind, Lack, Track, spans::Span},
     observer::{DependencyState, SILENCE_MAX},
 };
 
+mod questions;
 #[cfg(test)]
 mod simulation;
 
@@ -257,88 +252,6 @@ impl FactBook {
         for epoch in silent {
             self.end(epoch, Ending::Lost, None);
         }
-    }
-
-    /// Up to where every living observer has told all.
-    pub fn told_until(&self) -> Timestamp {
-        let watermarks = self.alive().map(|(_, observer)| observer.watermark);
-        watermarks.min().unwrap_or(Timestamp::FAR_FUTURE)
-    }
-
-    /// When an observer that stays silent is given up.
-    pub fn silent_at(&self) -> Option<Timestamp> {
-        const NEXT: Duration = Duration::from_micros(1);
-        let watermarks = self.alive().map(|(_, observer)| observer.watermark);
-        watermarks.min().map(|at| at.after(SILENCE_MAX).after(NEXT))
-    }
-
-    /// The number of the next epoch.
-    pub fn next_epoch(&self) -> Epoch {
-        let last = self.observers.iter().next_back();
-        last.map_or(Epoch(1), |(epoch, _)| Epoch(epoch + 1))
-    }
-
-    /// What is known of a node in a window. `comeback` is the time that it may take to come back.
-    pub fn evidence(&self, node: NodeNo, window: Span, comeback: Duration) -> Evidence {
-        let about = |node| -> Vec<Fact> {
-            rows_of(&self.facts, node)
-                .filter_map(Fact::from_row)
-                .collect()
-        };
-        let from = window.from().before(comeback);
-        let observers: Observers = self
-            .observers
-            .iter()
-            .filter(|(_, row)| row.watermark >= from && row.started < window.until())
-            .map(|(epoch, row)| (Epoch(*epoch), row.clone()))
-            .collect();
-        let gathering = Gathering {
-            facts: &about(Some(node)),
-            observers: &observers,
-            outages: &about(None),
-            comeback,
-        };
-        gathering.evidence(window)
-    }
-
-    /// Forgets at most `most` rows that are wholly before `horizon`; the store keeps them.
-    pub fn forget(&mut self, horizon: Timestamp, most: usize) -> usize {
-        let old: Vec<FactKey> = self
-            .facts
-            .iter()
-            .filter(|(_, row)| row.until.is_some_and(|until| until < horizon))
-            .map(|(key, _)| *key)
-            .take(most)
-            .collect();
-        for key in &old {
-            self.facts.retire(key);
-        }
-        // The newest stays, for the next epoch counts from it.
-        let newest = self.observers.iter().next_back().map(|(epoch, _)| *epoch);
-        let dead: Vec<u64> = self
-            .observers
-            .iter()
-            .filter(|(_, row)| row.ending != Ending::Open && row.watermark < horizon)
-            .map(|(epoch, _)| *epoch)
-            .filter(|epoch| Some(*epoch) != newest)
-            .take(most - old.len())
-            .collect();
-        for epoch in &dead {
-            self.observers.retire(epoch);
-        }
-        old.len() + dead.len()
-    }
-
-    /// The changes are durable.
-    pub fn committed(&mut self) {
-        self.facts.committed();
-        self.observers.committed();
-    }
-
-    /// The changes were not written.
-    pub fn roll_back(&mut self) {
-        self.facts.roll_back();
-        self.observers.roll_back();
     }
 
     fn alive(&self) -> impl Iterator<Item = (Epoch, &ObserverRow)> {
