@@ -2,7 +2,7 @@
 //!
 //! Cheap to clone: the books keep them in many rows.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use crate::names::{NameError, NodeId};
 
@@ -90,6 +90,13 @@ impl From<&NodeId> for AccountId {
     /// A node's earnings lie under its id; every node id is an account id.
     fn from(node: &NodeId) -> Self {
         Self(node.as_str().into())
+    }
+}
+
+impl Borrow<str> for AccountName {
+    /// For look-ups without making a name: both hash and compare as their text.
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

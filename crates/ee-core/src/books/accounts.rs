@@ -68,16 +68,8 @@ impl Books {
         }
     }
 
-    /// The number of the last account; 0 if there is none.
-    pub(super) fn last_account(&self) -> AccountNo {
-        self.accounts
-            .iter()
-            .next_back()
-            .map_or(AccountNo(0), |(no, _)| *no)
-    }
-
     pub(super) fn open(&mut self, name: AccountName, kind: AccountKind) -> AccountNo {
-        let no = AccountNo(self.last_account().0 + 1);
+        let no = self.accounts.next();
         let row = AccountRow {
             no,
             name: name.clone(),
@@ -86,7 +78,7 @@ impl Books {
             debits_pending: MicroUsd::ZERO,
             credits_pending: MicroUsd::ZERO,
         };
-        self.accounts.insert(no, row);
+        self.accounts.push(row);
         let twin = self.names.insert(name, no);
         assert!(twin.is_none(), "an account name is opened once");
         no
@@ -94,12 +86,12 @@ impl Books {
 
     /// The number of an account.
     pub fn account_no(&self, id: &AccountId) -> Option<AccountNo> {
-        self.names.get(&AccountName::from(id)).copied()
+        self.names.get(id.as_str()).copied()
     }
 
     /// The number of a node's earnings account, which is the node's number.
     pub fn node_no(&self, node: &NodeId) -> Option<AccountNo> {
-        self.account_no(&AccountId::from(node))
+        self.names.get(node.as_str()).copied()
     }
 
     /// The number of an account of this kind, opened if need be. Kind rules are the caller's.
@@ -133,22 +125,19 @@ impl Books {
     /// The row of an account.
     pub fn account(&self, no: AccountNo) -> &AccountRow {
         self.accounts
-            .get(&no)
+            .get(no)
             .expect("account numbers come from the books")
     }
 
     pub(super) fn account_mut(&mut self, no: AccountNo) -> &mut AccountRow {
         self.accounts
-            .get_mut(&no)
+            .get_mut(no)
             .expect("account numbers come from the books")
     }
 
     /// Takes the opening of the last account back.
     pub(super) fn close_last_account(&mut self) {
-        let row = self
-            .accounts
-            .remove(&self.last_account())
-            .expect("an account was opened");
+        let row = self.accounts.pop().expect("an account was opened");
         self.names.remove(&row.name);
     }
 
@@ -160,7 +149,7 @@ impl Books {
 
     /// Every account, in order of opening.
     pub fn accounts(&self) -> impl Iterator<Item = &AccountRow> {
-        self.accounts.iter().map(|(_, row)| row)
+        self.accounts.iter()
     }
 
     fn balance_of(&self, no: AccountNo, account: AccountId) -> Balance {

@@ -82,7 +82,7 @@ impl Books {
         let mut posted = 0_i128;
         let mut pending = 0_i128;
         for (old, new) in self.accounts.touched() {
-            for (row, sign) in [(old, -1), (new, 1)] {
+            for (row, sign) in [(old, -1), (Some(new), 1)] {
                 let Some(row) = row else { continue };
                 let (debits, credits) = row.pending();
                 posted += sign * i128::from(row.posted.micros());

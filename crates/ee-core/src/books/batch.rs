@@ -16,7 +16,7 @@ use super::{
 /// Where the books stood before a chain.
 struct Savepoint {
     accounts: Vec<AccountRow>,
-    last_account: AccountNo,
+    next_account: AccountNo,
     transfers: usize,
     clients: usize,
     next_idx: u16,
@@ -113,7 +113,7 @@ impl Books {
         };
         Savepoint {
             accounts,
-            last_account: self.last_account(),
+            next_account: self.accounts.next(),
             transfers: self.transfers.len(),
             clients: self.clients.len(),
             next_idx: self.next_idx,
@@ -121,7 +121,7 @@ impl Books {
     }
 
     fn return_to(&mut self, savepoint: Savepoint) {
-        while self.last_account() > savepoint.last_account {
+        while self.accounts.next() > savepoint.next_account {
             self.close_last_account();
         }
         for row in savepoint.accounts {

@@ -94,7 +94,7 @@ impl Books {
     pub fn changes(&self) -> Changes {
         self.assert_balanced();
         Changes {
-            accounts: written(&self.accounts),
+            accounts: self.accounts.upserts(),
             transfers: self.transfers.clone(),
             meters: written(&self.meters),
             meters_gone: self.meters.deletes().copied().collect(),
@@ -131,10 +131,8 @@ impl Books {
         self.transfers.clear();
         self.usage.clear();
         self.clients.clear();
-        for (_, row) in self.accounts.upserts() {
-            if row.no > self.accounts_durable {
-                self.names.remove(&row.name);
-            }
+        for row in self.accounts.added() {
+            self.names.remove(&row.name);
         }
         self.each_table(Scope::RolledBack);
         if self.accounts.is_empty() {
@@ -150,7 +148,6 @@ impl Books {
             durable: _,
             next_idx: _,
             names: _,
-            accounts_durable: _,
             transfers: _,
             usage: _,
             clients: _,
@@ -186,7 +183,6 @@ impl Books {
             };
         }
         each!(facts observers accounts meters locks meter_spans locks_by_meter locks_by_account locks_by_app holders open_periods open_deadlines payers policies nodes prices settlements settling abuse slashes unbondings holds claims);
-        self.accounts_durable = self.last_account();
     }
 }
 

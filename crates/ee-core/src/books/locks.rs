@@ -69,9 +69,7 @@ impl Books {
         let key = debit_key(&command.account, command.id.as_ref());
         self.once(step, Once::new(key, kind, command), |books| {
             let account = books.as_user(&command.account)?;
-            let node = books
-                .known_node(&(&command.node).into())
-                .ok_or(Refusal::NodeNotFound)?;
+            let node = books.node_or_refuse(&command.node)?;
             let wanted = Wanted {
                 account,
                 node,
@@ -98,11 +96,6 @@ impl Books {
                 balances: books.balances(&[account]),
             }))
         })
-    }
-
-    /// The node, if the books heard of it.
-    pub(super) fn known_node(&self, id: &ee_protocol::account::AccountId) -> Option<NodeNo> {
-        self.account_no(id).filter(|no| self.nodes.contains(no))
     }
 
     /// Whether a lock can be made, and what it takes. Refusals in order of precedence.

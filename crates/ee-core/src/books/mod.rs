@@ -32,6 +32,7 @@ mod ledger;
 mod locks;
 mod meters;
 mod nodes;
+mod numbered;
 mod observers;
 mod open_locks;
 pub mod outcome;
@@ -82,9 +83,8 @@ pub struct Books {
     durable: Head,
     /// The next row of the command in hand.
     next_idx: u16,
-    accounts: Table<AccountNo, AccountRow>,
+    accounts: numbered::Accounts,
     names: HashMap<AccountName, AccountNo>,
-    accounts_durable: AccountNo,
     transfers: Vec<TransferRow>,
     meters: Table<MeterKey, MeterRow>,
     locks: Table<EntryNo, LockRow>,

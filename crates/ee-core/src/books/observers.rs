@@ -164,7 +164,7 @@ impl Books {
 
     /// Up to where every living observer has told all; the epoch if none lives.
     pub fn watermark(&self) -> ee_protocol::time::Timestamp {
-        match self.facts.told_until() {
+        match self.facts.told_until(self.head().at) {
             ee_protocol::time::Timestamp::FAR_FUTURE => ee_protocol::time::Timestamp::EPOCH,
             told => told,
         }

@@ -70,12 +70,9 @@ impl Books {
         if command.period.end() <= step.at {
             return Err(Refusal::PeriodFinalized);
         }
-        let candidates: Vec<(AccountId, Option<NodeNo>)> = command
-            .candidates
-            .iter()
-            .map(AccountId::from)
-            .map(|id| (id.clone(), self.known_node(&id)))
-            .collect();
+        let node = |node| (AccountId::from(node), self.node_or_refuse(node).ok());
+        let candidates: Vec<(AccountId, Option<NodeNo>)> =
+            command.candidates.iter().map(node).collect();
         let mut renewed = self.standing_locks(command, &candidates);
         let mut short = None;
         let nodes_max = usize::try_from(payer.nodes_max).unwrap_or(usize::MAX);

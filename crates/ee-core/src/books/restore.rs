@@ -1,6 +1,6 @@
 //! The books as the store has them: every index is rebuilt from the rows.
 
-use super::{Books, Head, Rows, rows::*, table::Table};
+use super::{Books, Head, Rows, numbered::Accounts, rows::*, table::Table};
 
 impl Books {
     /// The books as the store has them. No rows at all are the books before their first command.
@@ -19,7 +19,7 @@ impl Books {
         };
         let names = rows.accounts.iter().map(|row| (row.name.clone(), row.no));
         books.names = names.collect();
-        books.accounts = Table::of(rows.accounts.into_iter().map(|row| (row.no, row)));
+        books.accounts = Accounts::of(rows.accounts);
         for meter in rows.meters {
             books.meter_or_begin(meter.key, meter.price);
             books.meters.insert(meter.key, meter);

@@ -4,6 +4,8 @@
 //! from the row. **Invariants:** one verdict per (node, period); an inconclusive one waits for
 //! facts until the deadline and is final then; a repeat answers with the record.
 
+use std::collections::BTreeSet;
+
 use ee_protocol::{account::AccountId, money::MicroUsd, period::Period, time::Timestamp};
 
 use super::{
@@ -41,9 +43,8 @@ impl Books {
                 Ok(no) => vec![no],
                 Err(_) => return Ok(Outcome::Finalized(vec![unknown(node.into(), *period)])),
             },
-            None => self.nodes_with_locks(*period),
+            None => self.nodes_in(*period),
         };
-        self.facts.end_silent(step.at);
         let all_settled = nodes.iter().all(|node| {
             let key = SettlementKey {
                 node: *node,
@@ -51,9 +52,10 @@ impl Books {
             };
             self.recorded(step, key).is_some()
         });
-        if !all_settled && self.facts.told_until() < period.end() {
+        if !all_settled && self.facts.told_until(step.at) < period.end() {
             return Err(Refusal::PeriodOpen);
         }
+        self.facts.end_silent(step.at);
         let mut budget = CHUNK_LOCKS_MAX;
         let mut settled = Vec::with_capacity(nodes.len());
         for node in nodes.into_iter().take(CHUNK_LOCKS_MAX) {
@@ -64,6 +66,20 @@ impl Books {
             settled.push(self.finalize_node(step, key, &mut budget));
         }
         Ok(Outcome::Finalized(settled))
+    }
+
+    /// Nodes with locks in exactly this period, or with a verdict on it.
+    fn nodes_in(&self, period: Period) -> Vec<NodeNo> {
+        let judged = self.settlements.iter().map(|(key, _)| *key);
+        let judged = judged
+            .filter(|key| key.period == period)
+            .map(|key| key.node);
+        let all: BTreeSet<NodeNo> = self
+            .nodes_with_locks(period)
+            .into_iter()
+            .chain(judged)
+            .collect();
+        all.into_iter().collect()
     }
 
     /// A settlement in memory.

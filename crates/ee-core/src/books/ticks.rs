@@ -64,7 +64,7 @@ impl Books {
     /// Periods that get a verdict now: after their grace, unless an observer has not told all yet
     /// or a report about them is undecided; at their deadline in any case.
     fn to_judge(&self, now: Timestamp) -> impl Iterator<Item = SettlementKey> {
-        let told_until = self.facts.told_until();
+        let told_until = self.facts.told_until(now);
         self.due_settlements(now.before(self.least_grace()))
             .filter(move |key| {
                 let forced = self.deadline(key.period) <= now;

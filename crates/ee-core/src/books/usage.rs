@@ -56,9 +56,8 @@ impl Books {
     fn count(&mut self, step: &Step<'_>, command: &ReportUsage) -> Result<Counted, Refusal> {
         let account = self.as_user(&command.account)?;
         let period = command.period;
-        let node = self
-            .known_node(&(&command.node).into())
-            .ok_or(Refusal::NodePriceMissing)?;
+        let node = self.node_or_refuse(&command.node);
+        let node = node.map_err(|_| Refusal::NodePriceMissing)?;
         let row = account.and_then(|account| {
             self.meter(&MeterKey {
                 node,

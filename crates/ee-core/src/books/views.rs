@@ -80,9 +80,8 @@ impl Books {
 
     /// Accounts that people can name, after one of them, in the order of their opening.
     pub fn accounts_shown(&self, after: AccountNo) -> impl Iterator<Item = AccountShown> {
-        let beyond = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        let rows = self.accounts.range(beyond);
-        rows.filter_map(|(no, _)| self.account_shown(*no))
+        let rows = self.accounts.after(after).iter();
+        rows.filter_map(|row| self.account_shown(row.no))
     }
 
     /// An account and the parts of it that are accounts of their own.

@@ -16,10 +16,12 @@ use crate::{
 };
 
 impl FactBook {
-    /// Up to where every living observer has told all.
-    pub fn told_until(&self) -> Timestamp {
+    /// Up to where every observer has told all that lives at this instant: one that was silent
+    /// for too long does not.
+    pub fn told_until(&self, now: Timestamp) -> Timestamp {
         let watermarks = self.alive().map(|(_, observer)| observer.watermark);
-        watermarks.min().unwrap_or(Timestamp::FAR_FUTURE)
+        let heard = watermarks.filter(|watermark| now.since(*watermark) <= SILENCE_MAX);
+        heard.min().unwrap_or(Timestamp::FAR_FUTURE)
     }
 
     /// When an observer that stays silent is given up.
