@@ -5,9 +5,11 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
+use ee_tunnel::limits::UNSENT_MAX;
 use http::Uri;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
@@ -72,6 +74,7 @@ impl Dialer {
         let port = self.url.port_u16().unwrap_or(default_port);
         let stream = TcpStream::connect((bare_host(&self.url), port)).await?;
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
         match &self.tls {
             None => Ok(Either::Left(stream)),
             Some((connector, name)) => Ok(Either::Right(

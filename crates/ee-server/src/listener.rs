@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -122,6 +122,19 @@ impl Conn {
         }
     }
 
+    /// Limits what the kernel holds unsent (`TCP_NOTSENT_LOWAT`): what is said next waits behind no
+    /// more than that.
+    pub fn limit_unsent(&self, bytes: u32) -> io::Result<()> {
+        SockRef::from(self.tcp()).set_tcp_notsent_lowat(bytes)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Whether the client reached us over TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
@@ -199,10 +212,22 @@ mod tests {
             .expect("connected");
         let (incoming, peer) = listener.accept().await;
         assert_eq!(peer, client.local_addr().expect("address"));
-        let Ok(Conn::Plain(stream)) = incoming.handshake().await else {
-            panic!("plain")
-        };
-        assert!(stream.nodelay().expect("option"));
+        let conn = incoming.handshake().await.expect("plain");
+        assert!(conn.tcp().nodelay().expect("option"));
+    }
+
+    #[tokio::test]
+    async fn what_waits_unsent_can_be_limited() {
+        let address = "127.0.0.1:0".parse().expect("address");
+        let listener = Listener::bind(address, None).expect("bound");
+        let _client = TcpStream::connect(listener.address())
+            .await
+            .expect("connected");
+        let (incoming, _) = listener.accept().await;
+        let conn = incoming.handshake().await.expect("plain");
+        conn.limit_unsent(4_096).expect("an option of Linux");
+        let limit = SockRef::from(conn.tcp()).tcp_notsent_lowat();
+        assert_eq!(limit.expect("option"), 4_096);
     }
 
     #[tokio::test]

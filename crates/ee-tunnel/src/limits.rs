@@ -7,6 +7,9 @@ pub const BINARY_MAX: usize = 65_536;
 /// Payload of one binary message that we send: with the headers of WebSocket, TCP and IP it is one
 /// segment of at most 64 KiB for the kernel. A full [`BINARY_MAX`] would leave as two.
 pub const BINARY_SEND: usize = 64_000;
+/// Bytes that the kernel holds for the socket before they are on their way: a control message waits
+/// behind no more than these and one binary message. Set by whoever owns the socket.
+pub const UNSENT_MAX: u32 = 128 * 1024;
 /// Text before and between challenges on a tunnel that is not attested: `register` fits.
 pub const TEXT_BEFORE_ATTESTED: usize = 16 * 1024;
 /// Text while a challenge is open: quote 160 KiB in base64 and an event log of 1 MiB.

@@ -21,6 +21,10 @@ const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// Addresses remembered at once, about 8 MiB; beyond that the oldest window is forgotten.
 const ADDRESSES_MAX: usize = 65_536;
 
+/// Addresses looked at to find one that can be forgotten: a flood of new addresses must not buy a
+/// walk through all of them with each wrong token.
+const LOOKED_AT_MAX: usize = 8;
+
 #[derive(Debug, Clone, Copy)]
 struct Record {
     window_began: Timestamp,
@@ -67,14 +71,15 @@ impl FailureLimiter {
         Some(record.wait)
     }
 
+    /// Forgets the oldest of a few addresses around the new one, in the order of addresses. Whose
+    /// neighbours an attacker chooses he can make forget, at the price of as many addresses.
     fn make_room(&mut self, address: IpAddr) {
         if self.records.len() < ADDRESSES_MAX || self.records.contains_key(&address) {
             return;
         }
-        let oldest = self
-            .records
-            .iter()
-            .min_by_key(|(_, record)| record.window_began);
+        let after = self.records.range(address..);
+        let around = after.chain(self.records.iter()).take(LOOKED_AT_MAX);
+        let oldest = around.min_by_key(|(_, record)| record.window_began);
         if let Some(oldest) = oldest.map(|(address, _)| *address) {
             self.records.remove(&oldest);
         }
@@ -136,5 +141,27 @@ mod tests {
         assert!(limiter.failed(neighbour, at(0)).is_some());
         let stranger = "2001:db8:0:1::1".parse().expect("address");
         assert_eq!(limiter.failed(stranger, at(0)), None);
+    }
+
+    #[test]
+    fn a_full_table_makes_room_without_a_walk_and_stays_full() {
+        let mut limiter = FailureLimiter::default();
+        let address = |number: usize| {
+            let number = u32::try_from(number).expect("small");
+            IpAddr::from(number.to_be_bytes())
+        };
+        for number in 0..ADDRESSES_MAX {
+            limiter.failed(address(number), at(0));
+        }
+        // Without a bound these would take minutes.
+        for number in ADDRESSES_MAX..ADDRESSES_MAX * 4 {
+            limiter.failed(address(number), at(1));
+        }
+        assert_eq!(limiter.records.len(), ADDRESSES_MAX);
+        assert!(
+            limiter
+                .records
+                .contains_key(&address(ADDRESSES_MAX * 4 - 1))
+        );
     }
 }

@@ -28,8 +28,12 @@ use super::legacy::LegacyLine;
 use super::link::{Link, ORDERS_MAX, Way};
 use super::reports::Reports;
 use super::slots::Slot;
+use super::text_meter::{Heard, TextMeter};
 use super::upgrade::Io;
 use crate::state::AppState;
+
+/// The close code for those who break a rule (TUNNEL 2.1).
+const POLICY: u16 = 1008;
 
 /// What work beside the tunnel ends with.
 enum Done {
@@ -59,6 +63,7 @@ struct Driver {
     /// Held while the first challenge is open.
     slot: Option<Slot>,
     text_limit: usize,
+    texts: TextMeter,
     shutting_down: bool,
 }
 
@@ -70,6 +75,7 @@ impl Driver {
         let link = Link::new(Way::H2(tunnel.handle()), sender);
         let policy = std::sync::Arc::clone(&state.policy);
         let session = Session::new(policy, crate::entropy::seed(), state.now());
+        let texts = TextMeter::new(state.now());
         let reports = Reports::new(state.plane.clone(), state.plane.new_tunnel_id(), link);
         Self {
             state,
@@ -83,6 +89,7 @@ impl Driver {
             place: Some(place),
             slot: None,
             text_limit: options.text_limit,
+            texts,
             shutting_down: false,
         }
     }
@@ -265,7 +272,7 @@ impl Driver {
                     None => Some(text),
                 };
                 if let Some(text) = text {
-                    self.session.handle_message(now, AgentMessage::parse(&text));
+                    self.hear(now, &text);
                 }
             }
             ControlEvent::InnerTls(outcome) => {
@@ -283,6 +290,17 @@ impl Driver {
             }
         }
         true
+    }
+
+    fn hear(&mut self, now: Timestamp, text: &str) {
+        match self.texts.hear(now) {
+            Heard::Taken => self.session.handle_message(now, AgentMessage::parse(text)),
+            Heard::Flood => {
+                tracing::info!(event = "text_flood", ip = %self.ip);
+                self.tunnel.close(POLICY, "text_flood");
+            }
+            Heard::TooLate => {}
+        }
     }
 
     /// A fault of the transport alone needs no word of the session: the tunnel closes by itself.

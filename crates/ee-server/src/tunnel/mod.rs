@@ -11,6 +11,7 @@ mod link;
 pub(crate) mod prefixed;
 mod reports;
 mod slots;
+mod text_meter;
 mod upgrade;
 
 use std::net::IpAddr;

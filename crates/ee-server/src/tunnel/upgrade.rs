@@ -6,6 +6,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use ee_tunnel::limits::UNSENT_MAX;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -71,6 +72,8 @@ pub(super) async fn finish(upgraded: OnUpgrade) -> Result<Io, String> {
     match upgraded.downcast::<TokioIo<Guarded<Conn>>>() {
         Ok(parts) => {
             let (early, conn) = parts.io.into_inner().into_parts();
+            conn.limit_unsent(UNSENT_MAX)
+                .map_err(|error| error.to_string())?;
             let first = Bytes::from([parts.read_buf, early].concat());
             Ok(Prefixed::new(first, conn))
         }

@@ -9,6 +9,7 @@
     reason = "tests start tasks of their own; only the server's go through tasks.rs"
 )]
 
+mod agents;
 mod evidence;
 mod h2_face;
 mod inventory;

@@ -30,6 +30,7 @@ pub struct Registration {
     pub node: Option<String>,
     pub instance: Option<String>,
     pub capabilities: Vec<&'static str>,
+    pub max_inflight: Option<u32>,
 }
 
 impl Registration {
@@ -44,6 +45,7 @@ impl Registration {
             node: None,
             instance: Some(format!("boot of {agent}")),
             capabilities: vec!["h2", "itls"],
+            max_inflight: None,
         }
     }
 
@@ -61,6 +63,9 @@ impl Registration {
             "app_name": self.app, "network": self.network, "agent_id": self.agent,
             "tunnel_version": "2", "capabilities": self.capabilities,
         });
+        if let Some(most) = self.max_inflight {
+            message["max_inflight"] = json!(most);
+        }
         if let Some(node) = &self.node {
             message["node_id"] = json!(node);
         }
@@ -408,6 +413,7 @@ fn answer(request: Request<()>, body: &'static str) -> Response<Full<Bytes>> {
     }
     let (builder, text) = match request.uri().path() {
         "/" => (builder, body.to_owned()),
+        "/large" => (builder, "x".repeat(2 * 1024 * 1024)),
         "/forge" => (
             FORGED
                 .iter()

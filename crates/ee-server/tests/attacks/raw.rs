@@ -22,7 +22,7 @@ const CLOSE: u8 = 0x88;
 #[derive(Debug)]
 pub enum Frame {
     Text(Value),
-    Binary,
+    Binary(Vec<u8>),
     Other,
     /// Code and reason, if there were any.
     Close(Option<u16>, String),
@@ -87,7 +87,7 @@ impl RawSocket {
         self.stream.read_exact(&mut payload).await?;
         Ok(match first {
             TEXT => Frame::Text(serde_json::from_slice(&payload).expect("JSON")),
-            BINARY => Frame::Binary,
+            BINARY => Frame::Binary(payload),
             CLOSE if len < 2 => Frame::Close(None, String::new()),
             CLOSE => Frame::Close(
                 Some(u16::from_be_bytes([payload[0], payload[1]])),
@@ -105,7 +105,7 @@ impl RawSocket {
                 Frame::Text(status) => said = status["reason"].as_str().map(str::to_owned),
                 Frame::Close(code, reason) => return (said, code, reason),
                 Frame::Gone => return (said, None, "gone".to_owned()),
-                Frame::Binary | Frame::Other => {}
+                Frame::Binary(_) | Frame::Other => {}
             }
         }
     }
