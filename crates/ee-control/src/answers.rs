@@ -192,7 +192,7 @@ pub enum Failure {
 impl Failure {
     /// The problem that a client reads.
     pub fn problem(&self) -> Problem {
-        let problem = Problem::new(self.code()).with("retryable", self.code().is_retryable());
+        let problem = Problem::new(self.code());
         match self {
             Self::Refused(_, mark) => problem.with("seq", mark.seq),
             Self::Undecided(_) | Self::Unread(_) | Self::Absent(_) => problem,
@@ -295,9 +295,9 @@ mod tests {
             seq: 7,
             replayed: false,
         };
-        let refused = Failure::Refused(Refusal::InsufficientFunds, mark).problem();
-        assert_eq!(refused.extensions["retryable"], false);
-        assert_eq!(refused.extensions["seq"], 7);
+        let refused = Failure::Refused(Refusal::InsufficientFunds, mark);
+        assert!(!refused.code().is_retryable());
+        assert_eq!(refused.problem().extensions["seq"], 7);
         for (error, status) in [
             (SubmitError::Busy, 503),
             (SubmitError::OutcomeUnknown, 503),
@@ -305,9 +305,51 @@ mod tests {
             (SubmitError::DiskFull, 507),
             (SubmitError::Closed, 503),
         ] {
-            let problem = Failure::Undecided(error).problem();
-            assert_eq!(problem.extensions["retryable"], true, "{error}");
-            assert_eq!(problem.status, status, "{error}");
+            let code = Failure::Undecided(error).code();
+            assert!(code.is_retryable(), "{error}");
+            assert_eq!(code.status(), status, "{error}");
         }
+    }
+
+    const PAGE: &str = include_str!("../../../docs/refusals.md");
+
+    /// The first cells of the rows below a heading, without backticks.
+    fn rows(heading: &str) -> Vec<Vec<String>> {
+        let (_, rest) = PAGE.split_once(heading).expect("the heading is there");
+        let section = rest.split_once("\n#").map_or(rest, |(section, _)| section);
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let cells = |line: &str| {
+            let cells = line.trim_matches('|').split(" | ");
+            cells
+                .map(|cell| cell.trim().trim_matches('`').to_owned())
+                .collect()
+        };
+        rows.map(cells).collect()
+    }
+
+    #[test]
+    fn every_refusal_of_the_books_is_documented_in_its_order() {
+        let documented = rows("### What the books refuse");
+        let documented: Vec<_> = documented.iter().map(|row| row[..3].join(" ")).collect();
+        let ours = TABLE.map(|(number, status, code)| format!("{code} {number} {status}"));
+        assert_eq!(documented, ours);
+    }
+
+    #[test]
+    fn what_else_is_documented_exists_with_its_status() {
+        let others = rows("### What is wrong with a request")
+            .into_iter()
+            .chain(rows("### What was not decided"));
+        for row in others {
+            let code = ProblemCode::parse(&row[0]);
+            let code = code.unwrap_or_else(|| panic!("{} is no code", row[0]));
+            assert_eq!(row[1], code.status().to_string(), "{code}");
+            assert!(!row[2].is_empty() && !row[3].is_empty(), "{code}");
+        }
+        let undecided: Vec<_> = rows("### What was not decided")
+            .iter()
+            .map(|row| ProblemCode::parse(&row[0]).is_some_and(ProblemCode::is_retryable))
+            .collect();
+        assert_eq!(undecided, [true; 4]);
     }
 }

@@ -51,6 +51,32 @@ pub async fn finalize(
     Ok(Answered { body, mark })
 }
 
+/// How many locks of these nodes' settlements have paid, and how many gave everything back.
+///
+/// # Errors
+/// When the books do not answer.
+pub async fn resolved(
+    books: &BooksHandle,
+    period: Period,
+    nodes: Vec<String>,
+) -> Result<(u64, u64), Failure> {
+    let counts = books.read(move |books| {
+        let ids = nodes.iter().filter_map(|node| NodeId::parse(node).ok());
+        let keys = ids.filter_map(|node| {
+            let node = books.node_no(&node)?;
+            Some(SettlementKey { node, period })
+        });
+        let rows = keys.filter_map(|key| books.settlement(key));
+        rows.fold((0, 0), |(settled, failed), row| {
+            (
+                settled + u64::from(row.settled),
+                failed + u64::from(row.failed),
+            )
+        })
+    });
+    Ok(counts.await?)
+}
+
 fn finalized(
     request: &FinalizeRequest,
     period: Period,

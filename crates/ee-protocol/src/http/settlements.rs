@@ -52,13 +52,30 @@ impl Finalized {
         self.state == "settling"
     }
 
-    /// Takes over what a later look at the same settlement says, and adds what that look resolved.
+    /// The nodes whose locks this call began to resolve.
+    pub fn begun(&self) -> Vec<String> {
+        let of_all = self
+            .nodes
+            .iter()
+            .filter(|node| node.settled + node.failed > 0);
+        let one = self
+            .node_id
+            .iter()
+            .filter(|_| self.settled + self.failed > 0);
+        of_all
+            .map(|node| &node.node_id)
+            .chain(one)
+            .cloned()
+            .collect()
+    }
+
+    /// Takes over what a later look at the same settlement says; the counts stay this call's.
     pub fn follow(&mut self, later: Self) {
-        let (settled, failed) = (self.settled + later.settled, self.failed + later.failed);
+        let counts = (self.settled, self.failed);
         let pending = std::mem::take(&mut self.pending_abuse_reports);
         *self = Self {
-            settled,
-            failed,
+            settled: counts.0,
+            failed: counts.1,
             pending_abuse_reports: pending,
             seq: self.seq,
             ..later
@@ -141,7 +158,9 @@ impl SettlementView {
     /// A period and a page of its verdicts.
     pub fn of(period: Period, nodes: Vec<NodeVerdict>, next_cursor: Option<String>) -> Self {
         let is_any = |state: &str| nodes.iter().any(|node| node.state == state);
-        let unfinished = ["settling", "awaiting"].into_iter().find(|state| is_any(state));
+        let unfinished = ["settling", "awaiting"]
+            .into_iter()
+            .find(|state| is_any(state));
         let finished = if nodes.is_empty() { "open" } else { "settled" };
         Self {
             period: period.to_string(),
@@ -205,6 +224,14 @@ pub enum FinalizeRequest {
 }
 
 impl FinalizeRequest {
+    /// The period.
+    pub fn period(&self) -> Period {
+        match self {
+            Self::Node(_, sent) => sent.period,
+            Self::All(period) => *period,
+        }
+    }
+
     /// Reads path and body of `POST /v1/settlements/{period}/finalize`. The body wins; a path that
     /// parses must agree with it: `missing_fields`, `invalid_period`, `period_mismatch`.
     pub fn parse(path: &str, body: &[u8]) -> Result<Self, Refused> {

@@ -79,6 +79,9 @@ pub fn finish(mut response: Response, request_id: &str) -> Response {
         return response;
     };
     request_id.clone_into(&mut problem.request_id);
+    let retryable = ProblemCode::parse(&problem.code).is_some_and(ProblemCode::is_retryable);
+    let extensions = &mut problem.extensions;
+    extensions.entry("retryable").or_insert(retryable.into());
     let (mut parts, _) = response.into_parts();
     parts
         .headers

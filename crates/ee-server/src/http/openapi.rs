@@ -156,6 +156,8 @@ fn problem_schema() -> Value {
             "error": text,
             "hint": text,
             "request_id": text,
+            "retryable": {"type": "boolean"},
+            "seq": {"type": "integer", "description": "the record of the refusal in the journal"},
             "errors": {
                 "type": "array",
                 "items": {

@@ -200,25 +200,30 @@ pub async fn settlement_finalize(
     Ok(accepted)
 }
 
-/// Asks again until the last lock is resolved: a repeat answers with what is recorded, and adds
-/// what it resolved itself.
+/// Asks again until the last lock is resolved: a repeat answers with what is recorded. What goes on
+/// behind the first chunk counts for the call that began it.
 async fn wait_for(
     state: &AppState,
     caller: Caller,
     request: &FinalizeRequest,
     first: Answered<Finalized>,
 ) -> Result<Answered<Finalized>, ApiError> {
+    if !first.body.is_settling() {
+        return Ok(first);
+    }
+    let (mut answered, begun) = (first.clone(), first.body.begun());
     let repeating = Caller {
         key: None,
         ..caller
     };
     let until = tokio::time::Instant::now() + FINALIZE_WAIT;
-    let mut answered = first;
     while answered.body.is_settling() && tokio::time::Instant::now() < until {
         tokio::time::sleep(FINALIZE_LOOK).await;
         let later = settlements::finalize(&state.books, &repeating, request).await;
         answered.body.follow(later.map_err(failed)?.body);
     }
+    let counts = settlements::resolved(&state.books, request.period(), begun).await;
+    (answered.body.settled, answered.body.failed) = counts.map_err(failed)?;
     Ok(answered)
 }
 

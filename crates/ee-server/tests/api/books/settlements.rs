@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::running::{ADMIN, UPTIME},
+    super::running::{ADMIN, LAUNCHER, UPTIME},
     World, hours_ago, hours_ahead,
 };
 
@@ -174,5 +174,141 @@ async fn facts_from_outside_are_a_union() {
     let unknown = json!({"node_id": "nobody", "track": "health", "from": hours_ago(3), "until": hours_ago(2)});
     let refused = world.post(UPTIME, "/v1/facts", &unknown).await;
     assert_eq!(refused.refusal(), (400, "node_not_found"));
+    world.stop().await;
+}
+
+/// The uptime server saw the node healthy and attested throughout.
+async fn covered(world: &World) {
+    for track in ["health", "attestation"] {
+        let body =
+            json!({"node_id": "n1", "track": track, "from": hours_ago(3), "until": hours_ago(2)});
+        let read = world.post(UPTIME, "/v1/facts", &body).await;
+        assert_eq!(read.status, 200, "{}", read.text);
+    }
+}
+
+#[tokio::test]
+async fn a_covered_period_pays_the_provider_what_was_used() {
+    let world = used().await;
+    covered(&world).await;
+    let done = world
+        .post(ADMIN, "/v1/settlements/x/finalize", &finalize("n1", 3, 2))
+        .await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    assert_eq!(
+        (&done.body["eligible"], &done.body["verdict"]),
+        (&json!(true), &json!("pass")),
+        "{}",
+        done.text
+    );
+    assert_eq!(
+        (&done.body["settled"], &done.body["failed"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(done.body["paid_micro_usd"], "40000");
+    assert_eq!(world.holdings("n1").await, (40_000, 40_000, 0));
+    assert_eq!(world.holdings("alice").await, (9_960_000, 9_960_000, 0));
+    let all = world
+        .post(
+            ADMIN,
+            &format!(
+                "/v1/settlements/{}/finalize",
+                done.body["period"].as_str().expect("a period")
+            ),
+            &json!({}),
+        )
+        .await;
+    assert_eq!(all.status, 200, "{}", all.text);
+    assert_eq!(all.body["settled"], 0, "once");
+    assert_eq!(world.sum().await, "0");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn late_abuse_claws_back() {
+    let world = used().await;
+    covered(&world).await;
+    let report = finalize("n1", 3, 2);
+    let filed = world.post(LAUNCHER, "/v1/abuse/reports", &report).await;
+    let id = filed.body["report_id"].as_str().expect("an id").to_owned();
+    let done = world
+        .post(ADMIN, "/v1/settlements/x/finalize", &report)
+        .await;
+    assert_eq!(
+        done.body["pending_abuse_reports"],
+        json!([id]),
+        "{}",
+        done.text
+    );
+    assert_eq!(world.holdings("n1").await.0, 40_000);
+    let path = format!("/v1/abuse/reports/{id}/authorize");
+    for _ in 0..2 {
+        let decided = world
+            .post(ADMIN, &path, &json!({"action": "authorize"}))
+            .await;
+        assert_eq!(
+            (decided.status, &decided.body["status"]),
+            (200, &json!("authorized"))
+        );
+    }
+    assert_eq!(
+        world.holdings("n1").await,
+        (0, 0, 0),
+        "exactly what that period paid"
+    );
+    assert_eq!(world.holdings("alice").await, (10_000_000, 10_000_000, 0));
+    let refused = world.post(ADMIN, &path, &json!({"action": "deny"})).await;
+    assert_eq!(refused.refusal(), (409, "report_already_decided"));
+    let listed = world.get(LAUNCHER, "/v1/abuse/reports").await;
+    assert_eq!(
+        listed.body["reports"][0]["status"], "authorized",
+        "{}",
+        listed.text
+    );
+    assert_eq!(world.sum().await, "0");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn many_locks_are_settled_before_the_answer() {
+    let world = World::start().await;
+    world.node("n1", "0.04").await;
+    let users = 2_500;
+    world.purchase("bank", "1000").await;
+    let items: Vec<Value> = (0..users)
+        .map(|n| {
+            json!({"id": format!("i{n}"), "from_account": "bank", "to_account": format!("u{n}"),
+                        "amount_usd": "0.1", "open_account": true})
+        })
+        .collect();
+    for chunk in items.chunks(1_000) {
+        let done = world
+            .post(ADMIN, "/v1/transfers/batch", &json!({"transfers": chunk}))
+            .await;
+        assert_eq!(done.status, 200);
+    }
+    let reports = (0..users).map(|n| {
+        let body = json!({"account_id": format!("u{n}"), "node_id": "n1", "vcpu_hours": 1,
+                          "period_start": hours_ago(3), "period_end": hours_ago(2)});
+        let world = &world;
+        async move { world.post(UPTIME, "/v1/usage/report", &body).await.status }
+    });
+    let reports: Vec<_> = reports.collect();
+    for status in futures_util::future::join_all(reports).await {
+        assert_eq!(status, 200);
+    }
+    covered(&world).await;
+    let done = world
+        .post(ADMIN, "/v1/settlements/x/finalize", &finalize("n1", 3, 2))
+        .await;
+    assert_eq!(
+        (done.status, &done.body["state"]),
+        (200, &json!("settled")),
+        "{}",
+        done.text
+    );
+    assert_eq!(done.body["settled"], users, "each once, in all chunks");
+    assert_eq!(world.holdings("n1").await.0, 40_000 * users);
+    assert_eq!(world.sum().await, "0");
     world.stop().await;
 }

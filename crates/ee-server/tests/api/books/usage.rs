@@ -221,3 +221,18 @@ async fn only_those_with_the_scope_report() {
     assert_eq!(refused.refusal(), (403, "scope_missing"));
     world.stop().await;
 }
+
+#[tokio::test]
+async fn price_is_that_of_the_period() {
+    let world = World::start().await;
+    world.purchase("alice", "10").await;
+    world.node("n1", "0.04").await;
+    assert_eq!(
+        world.post(UPTIME, PATH, &report("1", 3, 2)).await.body["amount_micro_usd"],
+        "40000"
+    );
+    world.node("n1", "5").await;
+    let later = world.post(UPTIME, PATH, &report("1", 3, 2)).await;
+    assert_eq!(later.body["amount_micro_usd"], "40000", "{}", later.text);
+    world.stop().await;
+}
