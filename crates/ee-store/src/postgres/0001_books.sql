@@ -249,7 +249,9 @@ CREATE INDEX settlement_by_period ON settlement (start_ms, end_ms);
 
 CREATE TRIGGER settlement_is_judged_once
 BEFORE UPDATE ON settlement
-FOR EACH ROW WHEN (OLD.verdict <> NEW.verdict OR OLD.seq <> NEW.seq OR OLD.facts_hash <> NEW.facts_hash)
+-- 3: inconclusive so far, facts may still come.
+FOR EACH ROW WHEN (OLD.state <> 3
+    AND (OLD.verdict <> NEW.verdict OR OLD.seq <> NEW.seq OR OLD.facts_hash <> NEW.facts_hash))
 EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE abuse (
