@@ -81,10 +81,18 @@ impl Reports {
 
 fn enqueue(waiting: &mut VecDeque<Event>, event: Event) {
     if is_repeatable(&event) {
-        let kind = std::mem::discriminant(&event);
-        waiting.retain(|earlier| std::mem::discriminant(earlier) != kind);
+        waiting.retain(|earlier| !is_repeated_by(earlier, &event));
     }
     waiting.push_back(event);
+}
+
+/// Whether the later event says all that the earlier one did. A heartbeat that failed costs a
+/// period: one that passed does not undo it.
+fn is_repeated_by(earlier: &Event, later: &Event) -> bool {
+    match (earlier, later) {
+        (Event::Health(earlier), Event::Health(later)) => earlier.word == later.word,
+        (earlier, later) => std::mem::discriminant(earlier) == std::mem::discriminant(later),
+    }
 }
 
 /// Whether the agent alone decides how often this comes, and only the latest counts.
@@ -110,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_heartbeats_waits_as_its_latest_alone() {
+    fn a_flood_of_heartbeats_waits_as_the_latest_of_each_word() {
         let beat = |word| {
             Event::Health(Heartbeat {
                 word,
@@ -127,6 +135,7 @@ mod tests {
         enqueue(&mut waiting, Event::HealthTimedOut);
         enqueue(&mut waiting, beat(HealthWord::Fail));
         let expected = [
+            beat(HealthWord::Pass),
             Event::Credits(999),
             Event::Draining,
             Event::HealthTimedOut,

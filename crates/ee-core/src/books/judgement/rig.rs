@@ -10,7 +10,7 @@ use ee_protocol::{
 
 use crate::{
     books::{
-        Books, Command, EntryId, Known, Outcome, Policy, Principal, Refusal, Seq,
+        Books, Changes, Command, EntryId, Known, Outcome, Policy, Principal, Refusal, Seq,
         command::*,
         dispatch::Step,
         outcome::{Filed, NodeSettlement, Ticked},
@@ -99,6 +99,14 @@ impl Rig {
     ) -> Result<Outcome, Refusal> {
         let known = Known::default();
         let outcome = self.books.apply(at(self.now), actor, &command, &known);
+        if outcome.is_err() {
+            let changed = self.books.changes();
+            assert_eq!(
+                changed,
+                Changes::default(),
+                "a refused command changes nothing"
+            );
+        }
         self.commit();
         self.audit();
         outcome
