@@ -127,7 +127,16 @@ fn show(account: &AccountView) -> String {
 }
 
 fn entry_table(entries: &[Entry]) -> String {
-    let head = ["AT", "KIND", "AMOUNT", "ACCOUNT", "SEQ", "REFERENCE"];
+    let head = [
+        "AT",
+        "KIND",
+        "AMOUNT",
+        "EFFECT",
+        "ACCOUNT",
+        "WITH",
+        "SEQ",
+        "REFERENCE",
+    ];
     let rows: Vec<Vec<String>> = entries
         .iter()
         .map(|entry| {
@@ -135,7 +144,9 @@ fn entry_table(entries: &[Entry]) -> String {
                 entry.at.clone(),
                 entry.kind.clone(),
                 dollars(&entry.amount_micro_usd),
+                entry.effect.clone(),
                 entry.account.clone(),
+                entry.counterparty.clone(),
                 entry.seq.to_string(),
                 entry.reference.clone().unwrap_or_else(|| "-".to_owned()),
             ]

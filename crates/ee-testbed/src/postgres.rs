@@ -231,6 +231,25 @@ impl PostgresCluster {
     }
 }
 
+/// The database at `url` as seen from a new schema of this name: a test's own, in a shared cluster.
+///
+/// # Errors
+/// With what `psql` said.
+pub fn new_schema(url: &str, name: &str) -> io::Result<String> {
+    let programs = PostgresCluster::programs().unwrap_or_default();
+    let output = Command::new(programs.join("psql"))
+        .args(["--no-psqlrc", "--quiet", "--command"])
+        .arg(format!("CREATE SCHEMA {name}"))
+        .arg(url)
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(io::Error::other(format!("psql: {}: {said}", output.status)));
+    }
+    Ok(format!("{url}?options=-csearch_path%3D{name}"))
+}
+
 impl Drop for PostgresCluster {
     fn drop(&mut self) {
         drop(self.leash.take());

@@ -249,6 +249,9 @@ fn sources(args: &NetworkArgs, token: &str) -> Sources {
         ("EE_PROXY_PORT", args.proxy_port.to_string()),
         ("EE_ADMIN_TOKEN", token.to_owned()),
         ("EE_HEALTH_TIMEOUT_SEC", "6".to_owned()),
+        // After a start nothing is held against nodes for the longer of the two (LEDGER 7): with
+        // the default a node killed in the first half minute would fail nothing.
+        ("EE_ATTEST_DEADLINE_SEC", "6".to_owned()),
         ("EE_PERIOD_SEC", ledger::PERIOD_SEC.to_string()),
         ("EE_SETTLEMENT_GRACE_SEC", ledger::GRACE_SEC.to_string()),
         (

@@ -196,8 +196,13 @@ impl Front {
         if let Some(root) = &self.root {
             arguments.extend(["--cacert".to_owned(), root.display().to_string()]);
         }
-        arguments.push(format!("{}://{host}:{}{path}", self.scheme(), self.port));
+        arguments.push(self.url(host, path));
         arguments
+    }
+
+    /// The address of `path` of `host` at this proxy.
+    pub fn url(&self, host: &str, path: &str) -> String {
+        format!("{}://{host}:{}{path}", self.scheme(), self.port)
     }
 
     /// What curl may be told to speak: HTTP/2 takes TLS.
@@ -218,7 +223,7 @@ impl Front {
 
     /// What an agent must be told to come by way of this proxy.
     pub fn agents_way(&self) -> Vec<(&'static str, String)> {
-        let url = format!("{}://{CONTROL_HOST}:{}/v1/tunnel", self.scheme(), self.port);
+        let url = self.url(CONTROL_HOST, "/v1/tunnel");
         let way = ("EE_CONTROL_WS", url.replacen("http", "ws", 1));
         let root = self.root.iter();
         let trust = root.map(|root| ("EE_CONTROL_CA_PATH", root.display().to_string()));

@@ -5,6 +5,7 @@
 
 use std::{
     io::{Read, Write},
+    path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex, mpsc},
 };
@@ -13,7 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
 use crate::{
-    fronts::{APP_DOMAIN, Front, World},
+    fronts::{APP_DOMAIN, CONTROL_HOST, Front, World},
     rig::raw_backend,
     support::{ControlPlane, PATIENCE, installed, start_agent, start_backend, wait_until},
 };
@@ -205,12 +206,7 @@ fn tls_check_refuses_unregistered_hosts() {
     let world = World::start();
     let Some(caddy) = world.caddy() else { return };
     assert_eq!(caddy.curl(&host("hello"), "/", &[]).status, 200);
-    assert_eq!(
-        caddy
-            .curl(crate::fronts::CONTROL_HOST, "/health", &[])
-            .status,
-        200
-    );
+    assert_eq!(caddy.curl(CONTROL_HOST, "/health", &[]).status, 200);
     // A handshake for one name, a request for another.
     for other in ["nobody.apps.test", "hello.example.com"] {
         let field = format!("Host: {other}");
@@ -394,25 +390,45 @@ fn agents_connect_through_each_proxy() {
     }
 }
 
+/// wrk loads `url` with the app's host for two seconds; every request must succeed.
+fn wrk(program: &Path, host: &str, url: &str) {
+    let output = Command::new(program)
+        .args(["-t", "1", "-c", "16", "-d", "2s", "-H"])
+        .arg(format!("Host: {host}"))
+        .arg(url)
+        .stdin(Stdio::null())
+        .output()
+        .expect("installed");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{url}: {report}");
+    assert!(report.contains("requests in"), "{url}: {report}");
+    for failure in ["Non-2xx", "Socket errors"] {
+        assert!(!report.contains(failure), "{url}: {report}");
+    }
+}
+
 #[test]
 fn wrk_sees_no_failed_request() {
-    let Some(wrk) = installed("wrk") else { return };
+    let Some(program) = installed("wrk") else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("a folder");
     let control = ControlPlane::start(dir.path(), &[]);
     let (_backend, backend) = start_backend();
     let _agents = ["one", "two"].map(|id| start_agent(&control, id, &backend, &[]));
     control.wait_until_eligible("hello", 2);
-    let output = Command::new(wrk)
-        .args(["-t", "1", "-c", "16", "-d", "2s"])
-        .args(["-H", "Host: hello.localhost"])
-        .arg(format!("{}/bytes/100", control.proxy))
-        .stdin(Stdio::null())
-        .output()
-        .expect("installed");
-    let report = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{report}");
-    assert!(report.contains("requests in"), "{report}");
-    for failure in ["Non-2xx", "Socket errors"] {
-        assert!(!report.contains(failure), "{report}");
+    let url = format!("{}/bytes/100", control.proxy);
+    wrk(&program, "hello.localhost", &url);
+}
+
+#[test]
+fn wrk_sees_no_failed_request_through_any_proxy() {
+    let Some(program) = installed("wrk") else {
+        return;
+    };
+    let world = World::start();
+    for front in world.fronts() {
+        let url = front.url(CONTROL_HOST, "/bytes/100");
+        wrk(&program, &host("hello"), &url);
     }
 }

@@ -9,7 +9,7 @@ use ee_protocol::{
 };
 
 use super::{
-    command::{Command, Transfer, UsageIdentity},
+    command::{Command, ReportUsage, Transfer, UsageIdentity},
     ids::{ClientKey, EntryNo, NodeNo},
     principal::Principal,
     rows::{
@@ -91,17 +91,7 @@ impl Command {
             }
             Self::Adjust(c) => needs.extend(c.id.clone().map(ClientKey::Admin).map(Need::Client)),
             Self::ReleaseLock(c) => needs.push(Need::Lock(c.lock.no())),
-            Self::ReportUsage(c) => match &c.identity {
-                UsageIdentity::None => {}
-                UsageIdentity::Usage(id) => {
-                    let key = ClientKey::Usage(c.account.clone(), c.node.clone(), id.clone());
-                    needs.push(Need::Client(key));
-                }
-                UsageIdentity::Source(source, id) => {
-                    let key = ClientKey::Source(source.clone(), id.clone());
-                    needs.push(Need::Client(key));
-                }
-            },
+            Self::ReportUsage(c) => needs.extend(usage_need(c)),
             Self::Deposit(c) => needs.extend(c.id.iter().map(|id| debit_need(&c.account, id))),
             Self::Withdraw(c) => {
                 let account = (&c.node).into();
@@ -145,6 +135,17 @@ impl Command {
 fn transfer_need(transfer: &Transfer) -> Option<Need> {
     let id = transfer.id.as_ref()?;
     Some(debit_need(&transfer.from, id))
+}
+
+fn usage_need(report: &ReportUsage) -> Option<Need> {
+    let key = match &report.identity {
+        UsageIdentity::None => return None,
+        UsageIdentity::Usage(id) => {
+            ClientKey::Usage(report.account.clone(), report.node.clone(), id.clone())
+        }
+        UsageIdentity::Source(source, id) => ClientKey::Source(source.clone(), id.clone()),
+    };
+    Some(Need::Client(key))
 }
 
 fn debit_need(account: &AccountId, id: &ClientId) -> Need {

@@ -9,7 +9,7 @@ use crate::books::{
     command::UsageIdentity,
     principal::Role,
     rows::{
-        BreachCause, Decision, Dependency, LockMode, Reason, ReasonRow, ReportState,
+        BreachCause, DayRevenue, Decision, Dependency, LockMode, Reason, ReasonRow, ReportState,
         SettlementState, SlashReason, StakeTier, Track, UsageState, Verdict,
     },
 };
@@ -124,6 +124,7 @@ canonical_choice! { UsageIdentity, u8, "what makes a report unrepeatable" {
 canonical_struct! {
     EntryNo { seq, idx }
     ReasonRow { reason, first, last, count, excused_ms }
+    DayRevenue { day, paid }
     Policy {
         rules,
         period_s,

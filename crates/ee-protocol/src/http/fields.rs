@@ -113,6 +113,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The member as it was written, if it is there at all.
+    pub fn raw(&self, name: &str) -> Option<&'a str> {
+        self.members.get(name).map(|raw| raw.get())
+    }
+
     /// Whether the member is there at all, be it null.
     pub fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)

@@ -92,7 +92,7 @@ fn abuse_decision_within(reader: &mut Reader, asked: Duration, deadline: Duratio
 
 fn period(text: &str) -> Result<Duration, String> {
     let seconds = integer(PERIOD_MIN_SECS..=DAY_SECS)(text)?;
-    if DAY_SECS % seconds != 0 {
+    if !DAY_SECS.is_multiple_of(seconds) {
         return Err(format!("{seconds} does not divide {DAY_SECS}, a day"));
     }
     Ok(Duration::from_secs(seconds))

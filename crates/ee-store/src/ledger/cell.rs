@@ -110,6 +110,8 @@ pub struct Table {
     pub name: &'static str,
     /// Its columns; the first [`Table::key`] of them are the primary key.
     pub columns: &'static [Column],
+    /// The names of the columns, in the same order.
+    pub order: &'static [&'static str],
     /// How many columns the primary key has.
     pub key: usize,
     /// How its rows live.

@@ -16,10 +16,13 @@ use ee_protocol::time::Timestamp;
 use crate::error::StoreError;
 
 mod any;
+pub mod books;
 mod cell;
+pub mod history;
 mod memory;
+pub mod rows;
 mod sqlite;
-mod tables;
+pub mod tables;
 
 pub use any::Ledger;
 pub use cell::{Cell, Column, ColumnKind, Discipline, Presence, Row, Table};

@@ -1,6 +1,11 @@
 //! The tables of the books, in the words of [`Table`]; the scripts of both dialects spell the same
 //! out as SQL, and a test compares them.
 
+pub use super::rows::tables::{
+    ABUSE, ACCOUNT, CLAIM, CLIENT, FACT, HOLD, LOCK, METER, NODE, NODE_PRICE, OBSERVER, PAYER,
+    POLICY, REQUEST, SETTLEMENT, SLASH, TRANSFER, UNBONDING, USAGE,
+};
+
 use super::cell::{Column, Discipline, Table};
 
 /// Every batch: header, records, and the chain's value after it.
@@ -16,25 +21,40 @@ pub static JOURNAL: Table = Table {
         Column::blob("body"),
         Column::blob("root"),
     ],
+    order: &[
+        "batch",
+        "first_seq",
+        "count",
+        "at_us",
+        "epoch",
+        "watermark_us",
+        "body",
+        "root",
+    ],
     key: 1,
     discipline: Discipline::Appended,
 };
 
-/// What was answered under an idempotency key.
-pub static REQUEST: Table = Table {
-    name: "request",
-    columns: &[
-        Column::text("principal"),
-        Column::text("route"),
-        Column::text("key"),
-        Column::blob("fingerprint"),
-        Column::blob("outcome"),
-        Column::int("seq"),
-        Column::int("at_us"),
-    ],
-    key: 3,
-    discipline: Discipline::Kept,
-};
-
 /// Every table but the head, in the order in which a batch writes them.
-pub static TABLES: &[&Table] = &[&JOURNAL, &REQUEST];
+pub static TABLES: &[&Table] = &[
+    &JOURNAL,
+    &ACCOUNT,
+    &TRANSFER,
+    &METER,
+    &LOCK,
+    &USAGE,
+    &PAYER,
+    &CLIENT,
+    &REQUEST,
+    &POLICY,
+    &NODE,
+    &NODE_PRICE,
+    &FACT,
+    &OBSERVER,
+    &SETTLEMENT,
+    &ABUSE,
+    &SLASH,
+    &UNBONDING,
+    &HOLD,
+    &CLAIM,
+];

@@ -26,7 +26,6 @@ mod model;
 mod naive;
 mod payers;
 mod settling;
-mod speed;
 mod transfers;
 mod transition;
 mod usage;

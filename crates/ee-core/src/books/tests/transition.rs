@@ -79,162 +79,178 @@ pub(super) fn transition() -> impl Strategy<Value = Transition> {
     ]
 }
 
+type Sent = Option<(Command, Option<ClientKey>)>;
+
 impl Transition {
     /// The command, and the id that a client gave it; none for what is no command. `locks` are
     /// all that were made so far.
-    pub(super) fn command(&self, locks: &[EntryId]) -> Option<(Command, Option<ClientKey>)> {
-        let name = |index: &usize| NAMES[*index];
-        let some_id = |number: &u8| client(&format!("id{number}"));
-        let debit = |account: &usize, number: &Option<u8>| {
-            let number = number.as_ref()?;
-            Some(ClientKey::Debit(id(name(account)), some_id(number)))
-        };
-        Some(match self {
-            Transition::Purchase(account, micros, number) => {
-                let external = number.as_ref().map(some_id);
-                let key = external.clone().map(ClientKey::Purchase);
-                let command = Purchase {
-                    account: id(name(account)),
-                    amount: amount(*micros),
-                    external_ref: external,
-                };
-                (Command::Purchase(command), key)
-            }
-            Transition::Transfer(from, to, micros, number, open) => {
-                let command = Transfer {
-                    id: number.as_ref().map(some_id),
-                    open_account: *open,
-                    ..transfer(name(from), name(to), *micros)
-                };
-                (Command::Transfer(command), debit(from, number))
-            }
-            Transition::Batch(items) => {
-                let items = items.iter().map(|(from, to, micros, chain)| BatchItem {
-                    transfer: transfer(name(from), name(to), *micros),
-                    chain: *chain,
-                });
-                let items = items.collect();
-                (Command::TransferBatch(TransferBatch { items }), None)
-            }
-            Transition::Payout(account, micros, number) => {
-                let command = Payout {
-                    id: number.as_ref().map(some_id),
-                    account: id(name(account)),
-                    amount: amount(*micros),
-                    external_ref: None,
-                };
-                (Command::Payout(command), debit(account, number))
-            }
-            Transition::Register(index, price, vcpus) => {
-                let command = RegisterNode {
-                    node: node(name(index)),
-                    price: Price::new(usd(*price)),
-                    effective_from: None,
-                    vcpus: *vcpus,
-                    stake: None,
-                    tier: None,
-                    allow_update: true,
-                };
-                (Command::RegisterNode(command), None)
-            }
-            Transition::Lock(account, on, period, vcpus, mode, number) => {
-                let command = Lock {
-                    id: number.as_ref().map(some_id),
-                    node: node(name(on)),
-                    ..lock(name(account), period_of(*period), *vcpus, *mode)
-                };
-                (Command::Lock(command), debit(account, number))
-            }
-            Transition::Release(index) => {
-                let lock = *locks.get(index.checked_rem(locks.len())?)?;
-                (Command::ReleaseLock(ReleaseLock { lock }), None)
-            }
-            Transition::Usage(account, on, period, used, cumulative, number) => {
-                let (account, on) = (id(name(account)), node(name(on)));
-                let identity = match number.as_ref().map(some_id) {
-                    Some(id) => UsageIdentity::Usage(id),
-                    None => UsageIdentity::None,
-                };
-                let key = number.as_ref().map(some_id);
-                let key = key.map(|id| ClientKey::Usage(account.clone(), on.clone(), id));
-                let command = ReportUsage {
-                    account,
-                    node: on,
-                    identity,
-                    cumulative: *cumulative,
-                    ..report(period_of(*period), *used)
-                };
-                (Command::ReportUsage(command), key)
-            }
-            Transition::Bind(index, account, vcpus, price_max, nodes_max) => {
-                let terms = PayerTerms {
-                    account: id(name(account)),
-                    vcpus: *vcpus,
-                    price_max: price_max.and_then(|max| Price::new(usd(max))),
-                    nodes_max: *nodes_max,
-                };
-                let command = BindPayer {
-                    app: app(APPS[*index]),
-                    payer: Some(terms),
-                };
-                (Command::BindPayer(command), None)
-            }
-            Transition::Renew(index, period, candidates) => {
-                let candidates = candidates.iter().map(|index| node(name(index))).collect();
-                let app = app(APPS[*index]);
-                let command = RenewLock {
-                    app,
-                    period: period_of(*period),
-                    candidates,
-                };
-                (Command::RenewLock(command), None)
-            }
-            Transition::Vouch(..) | Transition::Abuse(..) => return self.evidence(),
-            Transition::Finalize(index, period) => {
-                let node = Some(node(name(index)));
-                (
-                    Command::Finalize(Finalize {
-                        period: period_of(*period),
-                        node,
-                    }),
-                    None,
-                )
-            }
-            Transition::Tick => (Command::Tick, None),
-            Transition::Wait(_) | Transition::Restart | Transition::Again(_) => return None,
-        })
-    }
-
-    fn evidence(&self) -> Option<(Command, Option<ClientKey>)> {
+    pub(super) fn command(&self, locks: &[EntryId]) -> Sent {
         match self {
-            Transition::Vouch(index, period, percent) => {
-                let period = period_of(*period);
-                let length_us = period.length_ms() * 1000;
-                let until = period.start().unix_micros() + length_us * percent.min(&100) / 100;
-                let track = if percent % 2 == 0 {
-                    Track::Health
-                } else {
-                    Track::Attestation
+            Self::Purchase(account, micros, number) => bought(*account, *micros, *number),
+            Self::Transfer(from, to, micros, number, open) => {
+                let command = Transfer {
+                    id: number.map(some_id),
+                    open_account: *open,
+                    ..transfer(NAMES[*from], NAMES[*to], *micros)
                 };
-                let command = ReportFacts {
-                    node: node(NAMES[*index]),
-                    track,
-                    from: period.start(),
-                    until: Timestamp::from_unix_micros(until),
-                };
-                Some((Command::ReportFacts(command), None))
+                Some((Command::Transfer(command), debit(*from, *number)))
             }
-            Transition::Abuse(index, period) => {
-                let note = |text| ee_protocol::account::Note::parse(text).expect("a note");
-                let command = FileAbuse {
-                    node: node(NAMES[*index]),
-                    period: Some(period_of(*period)),
-                    reason: note("spam"),
-                    reported_by: note("somebody"),
+            Self::Batch(items) => batch(items),
+            Self::Payout(account, micros, number) => paid_out(*account, *micros, *number),
+            Self::Register(index, price, vcpus) => registered(*index, *price, *vcpus),
+            Self::Lock(account, on, period, vcpus, mode, number) => {
+                let command = Lock {
+                    id: number.map(some_id),
+                    node: node(NAMES[*on]),
+                    ..lock(NAMES[*account], period_of(*period), *vcpus, *mode)
                 };
-                Some((Command::FileAbuse(command), None))
+                Some((Command::Lock(command), debit(*account, *number)))
             }
-            _ => None,
+            Self::Release(index) => {
+                let lock = *locks.get(index.checked_rem(locks.len())?)?;
+                Some((Command::ReleaseLock(ReleaseLock { lock }), None))
+            }
+            Self::Usage(account, on, period, used, cumulative, number) => {
+                let meter = (*account, *on, *period);
+                usage(meter, (*used, *cumulative), *number)
+            }
+            Self::Bind(index, account, vcpus, price_max, nodes_max) => {
+                bound((*index, *account), (*vcpus, *price_max, *nodes_max))
+            }
+            Self::Renew(index, period, candidates) => renewed(*index, *period, candidates),
+            Self::Vouch(index, period, percent) => vouched(*index, *period, *percent),
+            Self::Abuse(index, period) => filed(*index, *period),
+            Self::Finalize(index, period) => {
+                let (period, node) = (period_of(*period), Some(node(NAMES[*index])));
+                Some((Command::Finalize(Finalize { period, node }), None))
+            }
+            Self::Tick => Some((Command::Tick, None)),
+            Self::Wait(_) | Self::Restart | Self::Again(_) => None,
         }
     }
+}
+
+fn some_id(number: u8) -> ClientId {
+    client(&format!("id{number}"))
+}
+
+fn debit(account: usize, number: Option<u8>) -> Option<ClientKey> {
+    Some(ClientKey::Debit(id(NAMES[account]), some_id(number?)))
+}
+
+fn bought(account: usize, micros: i64, number: Option<u8>) -> Sent {
+    let command = Purchase {
+        account: id(NAMES[account]),
+        amount: amount(micros),
+        external_ref: number.map(some_id),
+    };
+    let key = number.map(some_id).map(ClientKey::Purchase);
+    Some((Command::Purchase(command), key))
+}
+
+fn batch(items: &[(usize, usize, i64, bool)]) -> Sent {
+    let item = |(from, to, micros, chain): &(usize, usize, i64, bool)| BatchItem {
+        transfer: transfer(NAMES[*from], NAMES[*to], *micros),
+        chain: *chain,
+    };
+    let items = items.iter().map(item).collect();
+    Some((Command::TransferBatch(TransferBatch { items }), None))
+}
+
+fn paid_out(account: usize, micros: i64, number: Option<u8>) -> Sent {
+    let command = Payout {
+        id: number.map(some_id),
+        account: id(NAMES[account]),
+        amount: amount(micros),
+        external_ref: None,
+    };
+    Some((Command::Payout(command), debit(account, number)))
+}
+
+fn registered(index: usize, price: i64, vcpus: Option<u32>) -> Sent {
+    let command = RegisterNode {
+        node: node(NAMES[index]),
+        price: Price::new(usd(price)),
+        effective_from: None,
+        vcpus,
+        stake: None,
+        tier: None,
+        allow_update: true,
+    };
+    Some((Command::RegisterNode(command), None))
+}
+
+fn usage(
+    (account, on, period): (usize, usize, usize),
+    (used, cumulative): (u64, bool),
+    number: Option<u8>,
+) -> Sent {
+    let (account, on) = (id(NAMES[account]), node(NAMES[on]));
+    let identity = number
+        .map(some_id)
+        .map_or(UsageIdentity::None, UsageIdentity::Usage);
+    let key = number.map(|number| ClientKey::Usage(account.clone(), on.clone(), some_id(number)));
+    let command = ReportUsage {
+        account,
+        node: on,
+        identity,
+        cumulative,
+        ..report(period_of(period), used)
+    };
+    Some((Command::ReportUsage(command), key))
+}
+
+fn bound(
+    (index, account): (usize, usize),
+    (vcpus, price_max, nodes_max): (u32, Option<i64>, u32),
+) -> Sent {
+    let terms = PayerTerms {
+        account: id(NAMES[account]),
+        vcpus,
+        price_max: price_max.and_then(|max| Price::new(usd(max))),
+        nodes_max,
+    };
+    let command = BindPayer {
+        app: app(APPS[index]),
+        payer: Some(terms),
+    };
+    Some((Command::BindPayer(command), None))
+}
+
+fn renewed(index: usize, period: usize, candidates: &[usize]) -> Sent {
+    let command = RenewLock {
+        app: app(APPS[index]),
+        period: period_of(period),
+        candidates: candidates.iter().map(|index| node(NAMES[*index])).collect(),
+    };
+    Some((Command::RenewLock(command), None))
+}
+
+/// Even percents are of health, odd ones of attestation.
+fn vouched(index: usize, period: usize, percent: i64) -> Sent {
+    let period = period_of(period);
+    let length_us = period.length_ms() * 1000;
+    let until = period.start().unix_micros() + length_us * percent.min(100) / 100;
+    let command = ReportFacts {
+        node: node(NAMES[index]),
+        track: if percent % 2 == 0 {
+            Track::Health
+        } else {
+            Track::Attestation
+        },
+        from: period.start(),
+        until: Timestamp::from_unix_micros(until),
+    };
+    Some((Command::ReportFacts(command), None))
+}
+
+fn filed(index: usize, period: usize) -> Sent {
+    let note = |text| ee_protocol::account::Note::parse(text).expect("a note");
+    let command = FileAbuse {
+        node: node(NAMES[index]),
+        period: Some(period_of(period)),
+        reason: note("spam"),
+        reported_by: note("somebody"),
+    };
+    Some((Command::FileAbuse(command), None))
 }

@@ -1,0 +1,132 @@
+//! The sequencer: the one writer of the books (LEDGER 12).
+//!
+//! It drains its lanes, applies what it found in one batch, commits journal, rows, requests and
+//! head in one transaction, and only then answers. There is no timer: a batch is what arrived
+//! while the one before it was being committed, so batches grow with the load. It is a future
+//! without spawn or sleep; the shell runs it on a thread of its own.
+//!
+//! **Invariants**
+//! - A reply means that its record, and every record before it, is durable.
+//! - A batch that was surely not committed leaves no trace, in memory as on disk.
+//! - When the outcome of a commit is unknown nothing more is answered from memory: the sequencer
+//!   stops, the process is to end, and the next one reads what is durable.
+//! - One idempotency key has one effect and one answer, twins in the same batch included.
+
+use std::{future::Future, pin::pin, sync::Arc};
+
+use ee_core::books::Books;
+use ee_store::ledger::{Head, Ledger};
+use tokio::sync::mpsc;
+
+use crate::{
+    books::{BooksHandle, FACTS_LANE, Message, Ticket, USERS_LANE},
+    ports::Clock,
+};
+
+mod batch;
+mod opening;
+
+pub use opening::{OpenBooksError, open};
+
+/// Commands of one batch: enough to share a commit among every waiting client, few enough that
+/// the first of them is not kept waiting (LEDGER 12).
+const BATCH_COMMANDS: usize = 4_096;
+/// Encoded commands of one batch, in bytes (LEDGER 12).
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Why the sequencer has stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// It was told to.
+    #[error("asked to")]
+    Asked,
+    /// Every handle is gone.
+    #[error("nobody is left who could ask")]
+    Abandoned,
+    /// Another process has written to the books.
+    #[error("another process has written to the books")]
+    Overtaken,
+    /// Whether the last batch is durable shows at the next start.
+    #[error("{0}")]
+    OutcomeUnknown(String),
+}
+
+/// The owner of the books.
+pub struct Sequencer {
+    books: Books,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    head: Head,
+    facts: mpsc::Receiver<Message>,
+    users: mpsc::Receiver<Message>,
+    /// What ended the wait.
+    first: Option<Message>,
+    /// A tick left work over: it goes on behind those who wait.
+    unfinished: bool,
+}
+
+impl Sequencer {
+    fn new(books: Books, ledger: Ledger, clock: Arc<dyn Clock>, head: Head) -> (BooksHandle, Self) {
+        let (to_users, users) = mpsc::channel(USERS_LANE);
+        let (to_facts, facts) = mpsc::channel(FACTS_LANE);
+        let handle = BooksHandle {
+            users: to_users,
+            facts: to_facts,
+            ledger: ledger.clone(),
+        };
+        let sequencer = Self {
+            books,
+            ledger,
+            clock,
+            head,
+            facts,
+            users,
+            first: None,
+            unfinished: false,
+        };
+        (handle, sequencer)
+    }
+
+    /// Works until it is told to stop or every handle is gone, finishing the batch in hand; or
+    /// until the outcome of a commit is unknown.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Stopped {
+        let mut stop = pin!(stop);
+        loop {
+            // Between batches only: a batch that has begun is committed and answered.
+            if !self.unfinished {
+                let first = tokio::select! {
+                    biased;
+                    () = &mut stop => return Stopped::Asked,
+                    Some(message) = self.facts.recv() => message,
+                    Some(message) = self.users.recv() => message,
+                    else => return Stopped::Abandoned,
+                };
+                self.first = Some(first);
+            }
+            let tickets = self.drain();
+            if let Err(stopped) = self.work(tickets).await {
+                return stopped;
+            }
+        }
+    }
+
+    /// Takes the next batch: facts, then users. Questions are answered at once: between batches
+    /// the books hold what is durable and nothing else.
+    fn drain(&mut self) -> Vec<Ticket> {
+        let mut tickets = Vec::new();
+        let mut bytes = 0;
+        while tickets.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
+            let fact = || self.facts.try_recv().ok();
+            let first = self.first.take().or_else(fact);
+            match first.or_else(|| self.users.try_recv().ok()) {
+                Some(Message::Submit(ticket)) => {
+                    bytes += ticket.encoded.len();
+                    tickets.push(*ticket);
+                }
+                Some(Message::Ask(question)) => question(&self.books),
+                None => break,
+            }
+        }
+        tickets
+    }
+}
