@@ -4,6 +4,7 @@
 //! tested is said, and is a failure where everything is required.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::steps::Outcome;
 
@@ -40,13 +41,25 @@ pub fn check(root: &Path) -> Outcome {
 /// Debian keeps nginx in `sbin`, which is not on everybody's path; programs of PyPI are below
 /// `target`, where nothing else on the machine sees them.
 pub fn find(root: &Path, name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    [root.join(TOOLS)]
+    let places = [
+        root.join(TOOLS).join(name),
+        Path::new("/usr/sbin").join(name),
+    ];
+    places
         .into_iter()
-        .chain(std::env::split_paths(&path))
-        .chain([PathBuf::from("/usr/sbin")])
-        .map(|folder| folder.join(name))
         .find(|program| program.is_file())
+        .or_else(|| on_the_path(name))
+}
+
+fn on_the_path(name: &str) -> Option<PathBuf> {
+    let mut shell = Command::new("sh");
+    let output = shell
+        .args(["-c", "command -v \"$0\"", name])
+        .output()
+        .ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    let path = PathBuf::from(path.trim_end());
+    (output.status.success() && path.is_file()).then_some(path)
 }
 
 /// How to install a program of the list.
