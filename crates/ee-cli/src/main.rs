@@ -4,6 +4,7 @@ mod abuse;
 mod account;
 mod allowlist;
 mod app;
+mod audit;
 mod client;
 mod context;
 mod credits;
@@ -86,6 +87,9 @@ enum Command {
     /// Abuse reports
     #[command(subcommand)]
     Abuse(abuse::Task),
+    /// The books, recomputed from their journal
+    #[command(subcommand)]
+    Audit(audit::Task),
     /// Managed tokens
     #[command(subcommand)]
     Token(token::Task),
@@ -137,6 +141,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lock(task) => wait(async { lock::run(task, &client()?, output).await }),
         Command::Settle(task) => wait(async { settle::run(task, &client()?, output).await }),
         Command::Abuse(task) => wait(async { abuse::run(task, &client()?, output).await }),
+        Command::Audit(task) => wait(async { audit::run(&task, output).await }),
         Command::Token(task) => wait(async { token::run(task, &client()?, output).await }),
         Command::Whoami => wait(async { token::whoami(&client()?, output).await }),
     }

@@ -6,6 +6,7 @@
 
 pub mod auth;
 mod automation;
+pub mod backup;
 mod books;
 pub mod clock;
 pub mod config;

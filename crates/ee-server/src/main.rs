@@ -2,13 +2,13 @@
 //!
 //! Settings come from flags, environment and file; the trust root is Intel's, compiled in.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 use ee_attest::TrustRoot;
 use ee_protocol::settings::{EXIT_CONFIG, Problem, SecretRule, Setting, Sources};
 use ee_server::{
-    Server, ServerOptions, Signals, StartError,
+    Server, ServerOptions, Signals, StartError, backup,
     config::{self, ConfigCommand, Settings, TABLE},
     healthcheck,
     http::openapi,
@@ -25,6 +25,16 @@ enum Action {
     Config(ConfigCommand),
     /// Ask the server on this machine for /health; exit status 0 if it answers
     Healthcheck,
+    /// Copy the database into one verified file; the server may be running
+    Backup {
+        /// The file to make
+        file: PathBuf,
+    },
+    /// Put a backup, verified again, where EE_DB_PATH says; nothing may be there
+    Restore {
+        /// The file that `backup` made
+        file: PathBuf,
+    },
     /// Print the description of the API (OpenAPI 3.1)
     Openapi,
     /// Print the version
@@ -40,6 +50,12 @@ fn main() -> ExitCode {
         Action::Serve => serve(&sources),
         Action::Config(command) => answered(command.run(&sources)),
         Action::Healthcheck => check_health(&sources),
+        Action::Backup { file } => with_settings(&sources, async |settings| {
+            backup::back_up(settings, &file).await
+        }),
+        Action::Restore { file } => with_settings(&sources, async |settings| {
+            backup::restore(settings, &file).await
+        }),
         Action::Openapi => answered(Ok(format!("{:#}\n", openapi::document()))),
         Action::Version => answered(Ok(format!(
             "easyenclave-server {}\n",
@@ -106,6 +122,25 @@ async fn run(settings: Settings) -> ExitCode {
     match server.join().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(died) => failed(&died.to_string()),
+    }
+}
+
+/// Runs a command that needs the settings and no server.
+fn with_settings(
+    sources: &Sources,
+    command: impl AsyncFnOnce(&Settings) -> anyhow::Result<String>,
+) -> ExitCode {
+    let loaded = match config::load(sources, SecretRule::Strong) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refused(&problems),
+    };
+    let runtime = match ee_server::runtime::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start the runtime: {error}")),
+    };
+    match runtime.block_on(command(&loaded.settings)) {
+        Ok(text) => answered(Ok(text)),
+        Err(error) => failed(&format!("{error:#}")),
     }
 }
 

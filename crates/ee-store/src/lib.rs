@@ -14,6 +14,7 @@
 
 mod attestation_log;
 mod attestations;
+pub mod audit;
 mod auth;
 mod backup;
 mod clock;

@@ -73,14 +73,16 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
 }
 
 /// Opens a database that is there, ours, and of this program's schema, to read only.
-pub(crate) fn open_read_only(path: &Path) -> Result<Reading, OpenError> {
+pub(crate) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     assert_sqlite_version()?;
     if refuse_foreign(path)? {
         return Err(io("read", path)(ErrorKind::NotFound.into()));
     }
-    let reading = open_reading(path)?;
-    migrate::check(&reading.pages, path)?;
-    Ok(reading)
+    let one = read_only(path)?;
+    // One moment for everything that is read, whatever a server writes meanwhile.
+    one.execute_batch("BEGIN").map_err(sqlite(path))?;
+    migrate::check(&one, path)?;
+    Ok(one)
 }
 
 fn open_reading(path: &Path) -> Result<Reading, OpenError> {

@@ -87,15 +87,17 @@ impl Store {
         open::open_in_memory().and_then(|opened| Self::start(opened, Path::new(":memory:")))
     }
 
-    /// Opens a database that another process may be writing: nothing is created, locked, migrated
-    /// or written, and everything that would write answers that the store is closed.
+    /// Opens a database that another process may be writing, as it is at this moment: nothing is
+    /// created, locked, migrated or written, and everything that would write answers that the
+    /// store is closed.
     ///
     /// # Errors
     /// When it is not there, not ours, or of another schema.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        let reading = open::open_read_only(path)?;
-        let readers = Readers::start(reading).map_err(|source| OpenError::Directory {
-            doing: "start the threads for",
+        let connection = open::open_read_only(path)?;
+        let started = Reader::start("ee-store-pages", connection);
+        let pages = started.map_err(|source| OpenError::Directory {
+            doing: "start the thread for",
             path: path.to_owned(),
             source,
         })?;
@@ -104,7 +106,10 @@ impl Store {
         Ok(Self {
             queue,
             failure,
-            readers: Some(readers),
+            readers: Some(Readers {
+                lookups: pages.clone(),
+                pages,
+            }),
         })
     }
 

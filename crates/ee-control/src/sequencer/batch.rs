@@ -1,7 +1,5 @@
 //! One batch: from tickets to a transaction to answers.
 
-use std::collections::HashMap;
-
 use ee_core::{
     books::{
         Command, Known, Need, Outcome, Principal, Refusal, Seq, ids::Fingerprint,
@@ -12,7 +10,7 @@ use ee_core::{
 use ee_protocol::{account::Note, time::Timestamp};
 use ee_store::{
     StoreError,
-    ledger::{Batch, CommitError, Head, LedgerStore, books},
+    ledger::{CommitError, LedgerStore, books},
 };
 
 use super::{Sequencer, Stopped};
@@ -166,7 +164,7 @@ impl Sequencer {
             epoch: self.head.epoch,
             watermark: self.books.watermark(),
         };
-        let (batch, next) = seal(&self.head, &self.books.changes(), header, body, &requests);
+        let (batch, next) = books::seal(&self.head, &self.books.changes(), header, body, &requests);
         assert_eq!(
             next.seq,
             self.books.head().seq.0,
@@ -226,36 +224,6 @@ impl Making {
         self.known.requests.insert(id, row.clone());
         self.requests.push(row);
     }
-}
-
-/// The transaction of a batch, and the head after it.
-pub(super) fn seal(
-    head: &Head,
-    changes: &ee_core::books::Changes,
-    header: Header,
-    body: Body,
-    requests: &[RequestRow],
-) -> (Batch, Head) {
-    let (header, root) = body.seal(&head.root, header);
-    let next = Head {
-        ledger_id: head.ledger_id,
-        batch: header.batch,
-        seq: head.seq + u64::from(header.count),
-        epoch: header.epoch,
-        root,
-        at: header.at,
-    };
-    let mut changes = books::changes(changes);
-    changes.push(books::journal(&header, body.into_bytes(), root));
-    if !requests.is_empty() {
-        changes.push(books::requests(requests));
-    }
-    let batch = Batch {
-        expected: head.clone(),
-        next: next.clone(),
-        changes,
-    };
-    (batch, next)
 }
 
 /// The answer to a request that came before under the same key.

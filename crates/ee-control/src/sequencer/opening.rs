@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ee_core::{
     books::{Books, Command, Policy, Principal},
-    journal::{Canonical, Header, decode_batch, genesis, next_root},
+    journal::{decode_batch, genesis, next_root},
 };
 use ee_store::{
     StoreError,
-    ledger::{CommitError, Head, Ledger, LedgerStore, books},
+    ledger::{Head, Ledger, LedgerStore, books},
 };
 
 use super::{Sequencer, Stopped};

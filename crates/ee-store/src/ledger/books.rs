@@ -11,11 +11,11 @@ use ee_core::books::{
         SettlementKey, SettlementRow, SettlementState,
     },
 };
-use ee_core::journal::{Header, Root};
+use ee_core::journal::{Body, Header, Root};
 use ee_protocol::{account::AccountId, period::PERIOD_MAX_MS, time::Timestamp};
 
 use super::{
-    Cell, Direction, LedgerStore, Lookup, Page, Row, Table, TableChange,
+    Batch, Cell, Direction, Head, LedgerStore, Lookup, Page, Row, Table, TableChange,
     rows::{
         field::{Field, Stored},
         tables::*,
@@ -97,13 +97,38 @@ fn meter_key(key: &MeterKey) -> Row {
     ]
 }
 
-/// Requests that were answered under an idempotency key.
-pub fn requests(rows: &[RequestRow]) -> TableChange {
-    put(rows)
+/// The transaction of a batch, and the head after it.
+pub fn seal(
+    head: &Head,
+    changed: &Changes,
+    header: Header,
+    body: Body,
+    remembered: &[RequestRow],
+) -> (Batch, Head) {
+    let (header, root) = body.seal(&head.root, header);
+    let next = Head {
+        ledger_id: head.ledger_id,
+        batch: header.batch,
+        seq: head.seq + u64::from(header.count),
+        epoch: header.epoch,
+        root,
+        at: header.at,
+    };
+    let mut changes = changes(changed);
+    changes.push(journal(&header, body.into_bytes(), root));
+    if !remembered.is_empty() {
+        changes.push(put(remembered));
+    }
+    let batch = Batch {
+        expected: head.clone(),
+        next: next.clone(),
+        changes,
+    };
+    (batch, next)
 }
 
 /// A batch of the journal.
-pub fn journal(header: &Header, body: Vec<u8>, root: Root) -> TableChange {
+fn journal(header: &Header, body: Vec<u8>, root: Root) -> TableChange {
     let Header {
         batch,
         first_seq,
@@ -241,6 +266,37 @@ fn recent(policies: &[PolicyRow], now: Timestamp) -> Timestamp {
 /// When the store cannot be read, or holds what no server wrote.
 pub(crate) async fn all<S: LedgerStore, T: Stored>(store: &S) -> Result<Vec<T>, StoreError> {
     pages(store, Vec::new(), |_| true).await
+}
+
+/// Hands over every row of a table, page by page.
+///
+/// # Errors
+/// When the store cannot be read, or holds what no server wrote.
+pub(crate) async fn each<S: LedgerStore, T: Stored>(
+    store: &S,
+    mut take: impl FnMut(T),
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let rows = store
+            .page(Page {
+                table: T::TABLE,
+                equals: Vec::new(),
+                order: key_order(T::TABLE),
+                after: after.take(),
+                direction: Direction::Ascending,
+                limit: PAGE_ROWS,
+            })
+            .await?;
+        let more = rows.len() == PAGE_ROWS as usize;
+        after = rows.last().map(|row| T::TABLE.key_of(row).to_vec());
+        for row in rows {
+            take(T::from_row(row)?);
+        }
+        if !more {
+            return Ok(());
+        }
+    }
 }
 
 async fn kept<S: LedgerStore, T: Stored>(

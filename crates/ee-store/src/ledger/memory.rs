@@ -65,6 +65,11 @@ impl MemoryLedger {
         self.inner().faults.push_back(fault);
     }
 
+    /// Every row of a table, by primary key.
+    pub fn rows(&self, table: &Table) -> Vec<Row> {
+        self.inner().rows(table).cloned().collect()
+    }
+
     /// How many commits took effect.
     pub fn commits(&self) -> u64 {
         self.inner().commits

@@ -1,0 +1,197 @@
+//! The journal from its first batch: the chain checked, every command carried out again.
+
+use ee_core::{
+    books::{Books, Need, Seq, ids::Fingerprint, known::RequestKey, rows::RequestRow},
+    journal::{Body, Canonical, Header, Key, Record, RecordHead, decode_batch, next_root, sha256},
+};
+
+use super::{Check, Finding};
+use crate::{
+    error::StoreError,
+    ledger::{
+        Direction, Head, LedgerStore, MemoryLedger, Page, Row,
+        books::{self, fetch, read_batch},
+        tables::JOURNAL,
+    },
+};
+
+/// Batches read at once: each may be a megabyte.
+const PAGE_BATCHES: u32 = 32;
+
+/// What the journal comes to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The tables as they must be.
+    pub archive: MemoryLedger,
+    /// The books as they must be in memory.
+    pub books: Books,
+    /// Where the journal ends.
+    pub head: Head,
+    /// What was wrong on the way; the replay ends at a batch that does not fit.
+    pub findings: Vec<Finding>,
+}
+
+/// Carries out the whole journal of a store again, in memory.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn replay<S: LedgerStore>(store: &S) -> Result<Replayed, StoreError> {
+    let recorded = store.head().await?;
+    let mut replayed = Replayed {
+        archive: MemoryLedger::new(recorded.ledger_id),
+        books: Books::empty(),
+        head: Head::fresh(recorded.ledger_id),
+        findings: Vec::new(),
+    };
+    let mut after = None;
+    loop {
+        let rows = store.page(journal_page(after.take())).await?;
+        let more = rows.len() == PAGE_BATCHES as usize;
+        after = rows.last().map(|row| row[..1].to_vec());
+        for row in rows {
+            if !replayed.batch(row).await? {
+                return Ok(replayed);
+            }
+        }
+        if !more {
+            break;
+        }
+    }
+    if replayed.head != recorded {
+        replayed.find("the head is not where the journal ends");
+    }
+    if let Err(unsound) = replayed.books.audit() {
+        replayed.find_in(Check::Balances, unsound.to_string());
+    }
+    Ok(replayed)
+}
+
+fn journal_page(after: Option<Row>) -> Page {
+    Page {
+        table: &JOURNAL,
+        equals: Vec::new(),
+        order: &["batch"],
+        after,
+        direction: Direction::Ascending,
+        limit: PAGE_BATCHES,
+    }
+}
+
+impl Replayed {
+    /// Carries out a batch; false if it does not fit behind the one before.
+    async fn batch(&mut self, row: Row) -> Result<bool, StoreError> {
+        let (header, body, root) = read_batch(row)?;
+        if let Some(why) = self.misfit(&header, &body, root) {
+            self.find(format!("batch {}: {why}", header.batch));
+            return Ok(false);
+        }
+        let records = match decode_batch(&header, &body) {
+            Ok(records) => records,
+            Err(error) => {
+                self.find(format!("batch {}: {error}", header.batch));
+                return Ok(false);
+            }
+        };
+        let needs = records.iter().flat_map(needs);
+        let mut known = fetch(&self.archive, needs).await?;
+        let mut again = Body::default();
+        let mut requests = Vec::new();
+        for record in records {
+            let applied = self
+                .books
+                .apply(header.at, &record.actor, &record.command, &known);
+            if applied != record.outcome {
+                let (seq, then) = (record.seq, &record.outcome);
+                let what = format!("record {seq} answered {then:?}, its replay {applied:?}");
+                self.find_in(Check::Replay, what);
+            }
+            let encoded = record.command.encoded();
+            if let Some(request) = self.request(&record, &encoded) {
+                known.requests.insert(request.key.clone(), request.clone());
+                requests.push(request);
+            }
+            let head = RecordHead {
+                seq: record.seq,
+                at: record.at,
+                actor: &record.actor,
+                key: record.key.as_ref(),
+            };
+            again.push(&head, &encoded, &applied);
+        }
+        self.keep(header, again, &requests).await;
+        Ok(true)
+    }
+
+    /// Why a batch is not the next one.
+    fn misfit(&self, header: &Header, body: &[u8], root: [u8; 32]) -> Option<&'static str> {
+        let last = &self.head;
+        if header.batch != last.batch + 1 {
+            return Some("a batch before it is missing");
+        }
+        if header.first_seq != last.seq + 1 {
+            return Some("its first record is not the next one");
+        }
+        if header.at < last.at || header.epoch < last.epoch {
+            return Some("its time or epoch lies before the last");
+        }
+        (next_root(&last.root, header, body) != root).then_some("its root does not follow")
+    }
+
+    /// What must be remembered of a record under its key.
+    fn request(&mut self, record: &Record, encoded: &[u8]) -> Option<RequestRow> {
+        let Key {
+            route,
+            key,
+            fingerprint,
+        } = record.key.clone()?;
+        if sha256(&[encoded]) != fingerprint {
+            let what = format!(
+                "record {} has the fingerprint of another command",
+                record.seq
+            );
+            self.find_in(Check::Requests, what);
+        }
+        Some(RequestRow {
+            key: RequestKey {
+                principal: record.actor.clone(),
+                route,
+                key,
+            },
+            fingerprint: Fingerprint(fingerprint),
+            result: record.outcome.clone(),
+            seq: Seq(record.seq),
+            at: record.at,
+        })
+    }
+
+    async fn keep(&mut self, header: Header, body: Body, requests: &[RequestRow]) {
+        if self.books.watermark() != header.watermark {
+            let what = format!(
+                "batch {} has another watermark than its facts",
+                header.batch
+            );
+            self.find_in(Check::Facts, what);
+        }
+        let changes = self.books.changes();
+        let (batch, next) = books::seal(&self.head, &changes, header, body, requests);
+        let kept = self.archive.commit(batch).await;
+        kept.expect("nothing fails in memory that is not told to");
+        self.books.committed();
+        self.head = next;
+    }
+
+    fn find(&mut self, what: impl Into<String>) {
+        self.find_in(Check::Chain, what);
+    }
+
+    fn find_in(&mut self, check: Check, what: impl Into<String>) {
+        self.findings.push(Finding {
+            check,
+            what: what.into(),
+        });
+    }
+}
+
+fn needs(record: &Record) -> Vec<Need> {
+    record.command.needs()
+}
