@@ -116,10 +116,13 @@ impl Books {
             .any(|row| now < row.at.after(patience))
     }
 
-    /// Whether abuse was authorised after the verdict on a period.
-    pub(super) fn is_abused(&self, key: SettlementKey) -> bool {
+    /// Whether abuse was authorised after the verdict on a period: what came before, the verdict
+    /// knew.
+    pub(super) fn is_abused(&self, key: SettlementKey, judged: Timestamp) -> bool {
         self.abuse_about(key.node)
-            .any(|row| row.state == ReportState::Authorized && row.concerns(key.period))
+            .filter(|row| row.state == ReportState::Authorized && row.concerns(key.period))
+            .filter_map(|row| row.decision.as_ref())
+            .any(|decision| judged <= decision.at)
     }
 
     /// Forgets decided reports that no unsettled period can concern.

@@ -20,6 +20,8 @@ impl Books {
         let names = rows.accounts.iter().map(|row| (row.name.clone(), row.no));
         books.names = names.collect();
         books.accounts = Accounts::of(rows.accounts);
+        // First: the deadlines of open locks follow from them.
+        books.policies = Table::of(rows.policies.into_iter().map(|row| (row.seq, row)));
         for meter in rows.meters {
             books.meter_or_begin(meter.key, meter.price);
             books.meters.insert(meter.key, meter);
@@ -34,7 +36,6 @@ impl Books {
             books.locks.insert(lock.no, lock);
         }
         books.payers = Table::of(rows.payers.into_iter().map(|row| (row.app.clone(), row)));
-        books.policies = Table::of(rows.policies.into_iter().map(|row| (row.seq, row)));
         books.restore_judgement(JudgementRows {
             nodes: rows.nodes,
             prices: rows.prices,

@@ -207,10 +207,11 @@ impl Books {
         row.posted = more(row.posted, chunk.posted);
         row.returned = more(row.returned, chunk.returned);
         row.cursor = chunk.last.or(row.cursor);
+        let judged = row.at;
         if chunk.done {
             row.state = SettlementState::Settled;
             self.settling.remove(&key);
-            if self.is_abused(key) {
+            if self.is_abused(key, judged) {
                 self.claw_back(step, key);
             }
         }

@@ -45,8 +45,8 @@ pub(super) fn period_of(index: usize) -> Period {
 pub(super) fn transition() -> impl Strategy<Value = Transition> {
     let name = || prop_oneof![3 => 0..3_usize, 1 => 3..NAMES.len()];
     let node = || prop_oneof![3 => Just(3_usize), 1 => 4..NAMES.len()];
-    let period = || prop_oneof![2 => 0..3_usize, 1 => 3..9_usize];
-    let money = || prop_oneof![1_i64..50, 1_000..200_000_i64];
+    let period = || prop_oneof![1 => 0..3_usize, 1 => 3..9_usize];
+    let money = || prop_oneof![1_i64..50, 1_000..2_000_000_i64];
     let id = || proptest::option::weighted(0.3, 0..6_u8);
     let mode = prop_oneof![Just(LockMode::Metered), Just(LockMode::Reserved)];
     let used = prop_oneof![0_u64..2_000_000_000, Just(514_285_714), Just(3_600_000_000)];
@@ -59,9 +59,9 @@ pub(super) fn transition() -> impl Strategy<Value = Transition> {
         2 => proptest::collection::vec((name(), name(), money(), any::<bool>()), 0..5)
             .prop_map(Transition::Batch),
         1 => (name(), money(), id()).prop_map(|(a, m, i)| Transition::Payout(a, m, i)),
-        2 => (node(), 0_i64..60_000, proptest::option::of(1_u32..6))
+        2 => (node(), 0_i64..60_000, proptest::option::weighted(0.8, 2_u32..6))
             .prop_map(|(n, p, v)| Transition::Register(n, p, v)),
-        6 => (name(), node(), period(), 1_u32..4, mode, id())
+        10 => (name(), node(), period(), 1_u32..4, mode, id())
             .prop_map(|(a, n, p, v, m, i)| Transition::Lock(a, n, p, v, m, i)),
         3 => (0..40_usize).prop_map(Transition::Release),
         8 => (name(), node(), period(), used, any::<bool>(), id())
