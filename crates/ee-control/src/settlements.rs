@@ -248,6 +248,30 @@ pub async fn of_node(
     Ok(listed.map(|row| verdict(&row, node.to_string())))
 }
 
+/// Verdicts on all nodes, the latest period first.
+///
+/// # Errors
+/// When the history cannot be read.
+pub async fn latest(
+    books: &BooksHandle,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Listed<NodeVerdict>, Failure> {
+    let before = after.and_then(|after| {
+        let (period, node) = after.split_once(' ')?;
+        Some(SettlementKey {
+            node: AccountNo(node.parse().ok()?),
+            period: Period::parse(period).ok()?,
+        })
+    });
+    let rows = history::latest_settlements(books.ledger(), before, limit).await?;
+    let names = names(books, rows.iter().map(|row| row.key.node).collect()).await?;
+    let listed = Listed::of(rows, limit, |row| {
+        format!("{} {}", row.key.period, row.key.node.0)
+    });
+    Ok(listed.map(|row| verdict(&row, names.get(&row.key.node).cloned().unwrap_or_default())))
+}
+
 /// Which verdict on a node is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {

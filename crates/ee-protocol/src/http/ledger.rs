@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::{Fields, Refused};
+use crate::{problem::ProblemCode, time::Timestamp};
+
 /// `GET /v1/ledger/trial-balance`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialBalance {
@@ -34,4 +37,35 @@ pub struct LedgerHead {
     pub root: String,
     /// The time of the last record, RFC 3339.
     pub at: String,
+}
+
+/// An admin's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockRequest {
+    /// What it shows.
+    pub now: Timestamp,
+}
+
+impl ClockRequest {
+    /// Reads the body of `POST /v1/ledger/clock`.
+    pub fn parse(body: &[u8]) -> Result<Self, Refused> {
+        let fields = Fields::read(body)?;
+        fields.only(&["now"])?;
+        fields.demand(&["now"])?;
+        let text = fields.id_text("now")?;
+        let now = text.as_deref().and_then(Timestamp::parse_rfc3339);
+        let wrong = || fields.refused(ProblemCode::InvalidField, "now", "not RFC 3339");
+        Ok(Self {
+            now: now.ok_or_else(wrong)?,
+        })
+    }
+}
+
+/// `POST /v1/ledger/clock`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockView {
+    /// What our clock shows, RFC 3339.
+    pub now: String,
+    /// Whether it is trusted: if not, nothing is settled.
+    pub trusted: bool,
 }

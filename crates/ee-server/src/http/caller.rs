@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use axum::{
-    extract::{Path, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use ee_control::{
@@ -140,6 +141,17 @@ pub fn done_at<T: Serialize>(status: StatusCode, answered: &Answered<T>) -> Resp
     let mut response = json(status, &answered.body);
     mark(response.headers_mut(), answered.mark);
     response.into_response()
+}
+
+/// Marks an answer that shows the books with a record that it surely includes.
+pub async fn stamp(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let seq = state.books.read(|books| books.head().seq.0).await;
+    let mut response = next.run(request).await;
+    if let Ok(seq) = seq {
+        let seq = HeaderValue::from(seq);
+        response.headers_mut().entry(LEDGER_SEQ).or_insert(seq);
+    }
+    response
 }
 
 /// A refusal with its place in the journal.

@@ -1,11 +1,22 @@
 //! `/v1/ledger/*`: the books as a whole.
 
-use axum::{Extension, extract::State, response::Response, routing::get};
+use axum::{
+    Extension,
+    body::Body,
+    extract::State,
+    response::Response,
+    routing::{get, post},
+};
 use ee_control::ledger;
-use http::StatusCode;
+use ee_protocol::{
+    http::ledger::{ClockRequest, ClockView},
+    problem::{Problem, ProblemCode},
+};
+use http::{HeaderMap, StatusCode};
 
 use super::{
     answer::{ApiError, json},
+    body::{self, JSON_MAX_BYTES},
     caller::failed,
     routes::{Access, Route},
     shapes::{Kind, Member, has},
@@ -31,6 +42,14 @@ pub const ROUTES: &[Route] = &[
         || get(head_read),
     )
     .bodies(&[], HEAD),
+    // Minting is the scope that an admin alone holds: who vouches for the time moves money.
+    Route::post(
+        "/v1/ledger/clock",
+        Access::Scope(Scope::LedgerMint),
+        "Confirm our clock by the admin's own",
+        || post(clock_confirm),
+    )
+    .bodies(CLOCK, CLOCK_SHOWN),
 ];
 
 const TRIAL_BALANCE: &[Member] = &[
@@ -49,6 +68,26 @@ const HEAD: &[Member] = &[
     has("root", Kind::Text),
     has("at", Kind::Time),
 ];
+
+const CLOCK: &[Member] = &[has("now", Kind::Time)];
+const CLOCK_SHOWN: &[Member] = &[has("now", Kind::Time), has("trusted", Kind::Flag)];
+
+/// Confirms our clock by an admin's: after a jump nothing is settled until somebody does.
+pub async fn clock_confirm(
+    State(state): State<AppState>,
+    Extension(actor): Extension<Actor>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let request = ClockRequest::parse(&body::added(&headers, body, JSON_MAX_BYTES).await?)?;
+    let confirmed = state.attestor.confirm_clock(request.now).await;
+    confirmed
+        .map_err(|error| Problem::new(ProblemCode::StoreUnavailable).detail(error.to_string()))?;
+    let trusted = state.attestor.clock_is_trusted();
+    tracing::warn!(event = "clock_confirmed", now = %request.now, trusted, actor = actor.name());
+    let now = state.now().rfc3339_micros();
+    Ok(json(StatusCode::OK, &ClockView { now, trusted }))
+}
 
 /// The sums over all accounts.
 pub async fn trial_balance_read(

@@ -11,9 +11,9 @@ use ee_protocol::problem::{Problem, ProblemCode};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::{
-    abuse, accounts, allowlists, answer::ApiError, apps, authz, bootstrap, credits, envelope,
-    errors, health, ledger, locks, nodes, openapi, proxy, resolve, settlements, shapes::Member,
-    tokens, usage, whoami,
+    abuse, accounts, allowlists, answer::ApiError, apps, authz, bootstrap, caller, credits,
+    envelope, errors, health, ledger, locks, nodes, openapi, proxy, resolve, settlements,
+    shapes::Member, tokens, usage, whoami,
 };
 use crate::{
     auth::{Admitted, Demand, Scope, TOKEN_RATE},
@@ -98,6 +98,11 @@ impl Route {
         handler: Handler,
     ) -> Self {
         Self::new(Method::DELETE, path, access, summary, handler)
+    }
+
+    /// Whether its answer shows the books, and so says up to which record.
+    fn reads_books(&self) -> bool {
+        self.method == Method::GET && !self.answers.is_empty()
     }
 
     /// Describes its bodies.
@@ -265,10 +270,12 @@ pub fn router(state: &AppState) -> Router {
             state: state.clone(),
             access: route.access,
         };
-        router.route(
-            route.path,
-            (route.handler)().route_layer(from_fn_with_state(gate, admit)),
-        )
+        let mut handler = (route.handler)();
+        if route.reads_books() {
+            handler = handler.route_layer(from_fn_with_state(state.clone(), caller::stamp));
+        }
+        let gated = handler.route_layer(from_fn_with_state(gate, admit));
+        router.route(route.path, gated)
     };
     let trusted = state.settings.trusted_proxies.clone();
     routes()

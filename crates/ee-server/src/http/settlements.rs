@@ -54,7 +54,7 @@ pub const ROUTES: &[Route] = &[
     Route::get(
         "/v1/settlements",
         Access::Public,
-        "Verdicts on a node, the latest period first",
+        "Verdicts, the latest period first; of one node with `?node=`",
         || get(settlement_list),
     )
     .bodies(&[], VERDICTS),
@@ -227,17 +227,20 @@ async fn wait_for(
     Ok(answered)
 }
 
-/// Verdicts on the node that `?node=` names.
+/// Verdicts on the node that `?node=` names, or on all.
 pub async fn settlement_list(
     State(state): State<AppState>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let missing = || Problem::new(ProblemCode::MissingNodeId).field("?node", "missing");
-    let node = parameter(&uri, "node").ok_or_else(missing)?;
-    let node = NodeId::parse(&node).map_err(|_| no_such_node())?;
     let page = paging::page(&uri, &state.cursors)?;
     let after = page.after.as_deref();
-    let listed = settlements::of_node(&state.books, &node, after, page.limit).await;
+    let listed = match parameter(&uri, "node") {
+        Some(node) => {
+            let node = NodeId::parse(&node).map_err(|_| no_such_node())?;
+            settlements::of_node(&state.books, &node, after, page.limit).await
+        }
+        None => settlements::latest(&state.books, after, page.limit).await,
+    };
     let listed = listed.map_err(failed_for_node)?;
     Ok(page_of(
         listed,

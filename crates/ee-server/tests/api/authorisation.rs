@@ -147,7 +147,8 @@ const ROWS: &[Row] = &[
         "/v1/settlements/nonsense/finalize",
         400,
     ),
-    row("GET", "/v1/settlements", "/v1/settlements", 400),
+    row("GET", "/v1/settlements", "/v1/settlements", 200),
+    row("POST", "/v1/ledger/clock", "/v1/ledger/clock", 400),
     row("GET", "/v1/settlements/{period}", "/v1/settlements/2026-11-22", 200),
     row(
         "GET",

@@ -145,6 +145,27 @@ pub async fn settlements_of(
     typed(ledger.page(page).await?)
 }
 
+/// Verdicts on all nodes, the latest period first.
+pub async fn latest_settlements(
+    ledger: &impl LedgerStore,
+    before: Option<SettlementKey>,
+    limit: u32,
+) -> Result<Vec<SettlementRow>, StoreError> {
+    let after = before.map(|SettlementKey { node, period }| {
+        let [(_, start), (_, end)] = bounds_of(period);
+        vec![start, end, node.to_cell()]
+    });
+    let page = Page {
+        table: SettlementRow::TABLE,
+        equals: Vec::new(),
+        order: &["start_ms", "end_ms", "node"],
+        after,
+        direction: Direction::Descending,
+        limit,
+    };
+    typed(ledger.page(page).await?)
+}
+
 /// The verdict on one node and period.
 pub async fn settlement(
     ledger: &impl LedgerStore,

@@ -1,5 +1,8 @@
 //! Settlement on demand, and what everybody may read of it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ee_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -141,6 +144,7 @@ async fn a_verdict_is_public_and_names_no_user() {
         format!("/v1/settlements/{period}/n1"),
         "/v1/settlements/latest/n1".to_owned(),
         "/v1/settlements?node=n1".to_owned(),
+        "/v1/settlements".to_owned(),
     ] {
         let read = world.running.get(&path).await;
         assert_eq!(read.status().as_u16(), 200, "{path}");
@@ -310,5 +314,56 @@ async fn many_locks_are_settled_before_the_answer() {
     assert_eq!(done.body["settled"], users, "each once, in all chunks");
     assert_eq!(world.holdings("n1").await.0, 40_000 * users);
     assert_eq!(world.sum().await, "0");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_admin_confirms_the_clock() {
+    let world = World::start().await;
+    let passed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    let now = Timestamp::from_unix_seconds(i64::try_from(passed.as_secs()).expect("fits"));
+    let body = json!({"now": now.rfc3339_seconds()});
+    let read = world.post(ADMIN, "/v1/ledger/clock", &body).await;
+    assert_eq!(
+        (read.status, &read.body["trusted"]),
+        (200, &json!(true)),
+        "{}",
+        read.text
+    );
+    for wrong in [
+        json!({}),
+        json!({"now": "soon"}),
+        json!({"now": 7}),
+        json!({"then": 1}),
+    ] {
+        assert_eq!(
+            world.post(ADMIN, "/v1/ledger/clock", &wrong).await.status,
+            400
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn reads_say_up_to_which_record_they_go() {
+    let world = World::start().await;
+    let seq = world.purchase("alice", "1").await.body["seq"]
+        .as_u64()
+        .expect("a number");
+    for path in [
+        "/v1/balances/alice",
+        "/v1/accounts/alice/entries",
+        "/v1/prices",
+    ] {
+        let read = world.get(ADMIN, path).await;
+        let shown = read
+            .header("ledger-seq")
+            .expect("a record")
+            .parse::<u64>()
+            .expect("a number");
+        assert!(shown >= seq, "{path}: {shown} < {seq}");
+    }
     world.stop().await;
 }
