@@ -86,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
             wire: Wire::new(ws, options),
             mux: Mux::Off,
             sealing: Sealing::default(),
-            inboxes: Inboxes::default(),
+            inboxes: Inboxes::new(options.buffered.clone()),
             served: Jobs::default(),
             events: VecDeque::new(),
             attested: false,

@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
             wire: Wire::new(ws, options),
             mux: Mux::Off,
             sealing: Sealing::default(),
-            shared: Arc::new(Shared::new()),
+            shared: Arc::new(Shared::new(options.buffered.clone())),
             uploads: Jobs::default(),
             events: VecDeque::new(),
             draining: false,

@@ -1,5 +1,6 @@
 //! What a tunnel tells its owner, common to both ends.
 
+use crate::buffered::Buffered;
 use crate::keep_alive::PingPolicy;
 use crate::limits;
 
@@ -10,6 +11,8 @@ pub struct TunnelOptions {
     pub text_limit: usize,
     /// When to ping the peer.
     pub ping: PingPolicy,
+    /// Counts what the streams of this tunnel, among others, hold.
+    pub buffered: Buffered,
 }
 
 impl Default for TunnelOptions {
@@ -17,6 +20,7 @@ impl Default for TunnelOptions {
         Self {
             text_limit: limits::TEXT_BEFORE_ATTESTED,
             ping: PingPolicy::jittered(),
+            buffered: Buffered::default(),
         }
     }
 }

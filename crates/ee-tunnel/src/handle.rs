@@ -14,6 +14,7 @@ use http_body::Body;
 use tokio::sync::{Notify, oneshot};
 
 use crate::body::TunnelBody;
+use crate::buffered::Buffered;
 use crate::error::TunnelError;
 use crate::inbox::Inboxes;
 use crate::jobs::Job;
@@ -44,13 +45,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(buffered: Buffered) -> Self {
         Self {
             session: Mutex::new(Session::Shut),
             changed: Notify::new(),
             credits: AtomicU32::new(0),
             inflight: AtomicUsize::new(0),
-            inboxes: Inboxes::default(),
+            inboxes: Inboxes::new(buffered),
             uploads: Mutex::new(Vec::new()),
         }
     }
@@ -139,6 +140,12 @@ impl TunnelHandle {
     #[must_use]
     pub fn inflight(&self) -> usize {
         self.shared.inflight()
+    }
+
+    /// Bytes of answers that wait for their readers: of this tunnel, and of all that count with it.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.shared.inboxes.buffered()
     }
 
     /// Whether a request may be tried.

@@ -24,6 +24,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use crate::buffered::{Buffered, Share};
 use crate::error::BodyError;
 use crate::limits::{MERGE_BELOW, MERGE_UP_TO, RELEASE_BATCH, SWEEP_BYTES, SWEEP_BYTES_PER_STREAM};
 use crate::link::lock;
@@ -39,12 +40,15 @@ pub(crate) struct Inbox {
     /// The reader, if it waits for data.
     reader: Option<Waker>,
     owed: Arc<Owed>,
+    /// Bytes that came out of h2 and were not given back.
+    share: Share,
 }
 
 impl Inbox {
-    fn new(stream: RecvStream, owed: Owed) -> Self {
+    fn new(stream: RecvStream, owed: Owed, share: Share) -> Self {
         Self {
             stream,
+            share,
             chunks: VecDeque::new(),
             tail: BytesMut::new(),
             end: None,
@@ -72,7 +76,10 @@ impl Inbox {
         loop {
             match std::task::ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => return Poll::Ready(Some(data)),
+                Some(Ok(data)) => {
+                    self.share.add(data.len());
+                    return Poll::Ready(Some(data));
+                }
                 Some(Err(error)) => self.end = Some(Err(error.into())),
                 None => {
                     let trailers = std::task::ready!(self.stream.poll_trailers(cx));
@@ -170,6 +177,7 @@ impl Inbox {
     }
 
     fn release(&mut self, count: usize) {
+        self.share.take(count);
         // Fails only when the stream is gone, and its window with it.
         let _gone = self.stream.flow_control().release_capacity(count);
     }
@@ -259,9 +267,23 @@ impl Drop for Held {
 pub(crate) struct Inboxes {
     open: Mutex<Vec<Weak<Mutex<Inbox>>>>,
     releases: Arc<Releases>,
+    buffered: Buffered,
 }
 
 impl Inboxes {
+    /// No streams yet; `buffered` counts what those to come hold.
+    pub(crate) fn new(buffered: Buffered) -> Self {
+        Self {
+            buffered,
+            ..Self::default()
+        }
+    }
+
+    /// See [`Buffered::bytes`].
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered.bytes()
+    }
+
     /// An inbox for a stream. What has arrived with the head is taken at once; a stream that
     /// ended so needs no sweeps.
     pub(crate) fn open(&self, stream: RecvStream) -> SharedInbox {
@@ -272,7 +294,7 @@ impl Inboxes {
                 inbox: Weak::clone(inbox),
                 releases,
             };
-            Mutex::new(Inbox::new(stream, owed))
+            Mutex::new(Inbox::new(stream, owed, self.buffered.share()))
         });
         if !lock(&inbox).drain() {
             self.add(&inbox);

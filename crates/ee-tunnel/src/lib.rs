@@ -15,6 +15,7 @@ pub mod agent;
 #[cfg(test)]
 mod autobahn_tests;
 mod body;
+mod buffered;
 pub mod control;
 mod counted;
 mod error;
@@ -37,6 +38,7 @@ mod socket;
 mod wire;
 
 pub use body::{IncomingBody, TunnelBody};
+pub use buffered::Buffered;
 pub use error::{BodyError, ConnectError, TunnelError};
 pub use event::{CloseBy, Closed, InnerTls, InnerTlsInfo, TunnelOptions, Violation};
 pub use h2::ext::Protocol;

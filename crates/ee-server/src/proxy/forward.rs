@@ -84,6 +84,9 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
 {
+    if !state.tunnels.governor.admits() {
+        return Err(Problem::new(ProblemCode::Overloaded).into());
+    }
     let mut tried: Vec<TunnelId> = Vec::new();
     let mut failed: Option<Box<Problem>> = None;
     loop {

@@ -69,7 +69,10 @@ struct Driver {
 
 impl Driver {
     fn new(state: AppState, io: Io, ip: IpAddr, place: Place) -> Self {
-        let options = TunnelOptions::default();
+        let options = TunnelOptions {
+            buffered: state.tunnels.governor.buffered().clone(),
+            ..TunnelOptions::default()
+        };
         let tunnel = ControlTunnel::accept(io, &options);
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let link = Link::new(Way::H2(tunnel.handle()), sender);

@@ -6,6 +6,7 @@
 
 mod admission;
 mod driver;
+mod governor;
 mod legacy;
 mod link;
 pub(crate) mod prefixed;
@@ -23,6 +24,7 @@ use ee_protocol::problem::ProblemCode;
 use ee_tunnel::{InnerTlsClient, TunnelKey};
 use http::{HeaderValue, header};
 
+pub use self::governor::Governor;
 pub use self::legacy::{LegacyError, LegacyHandle};
 pub use self::link::{Link, Way};
 use self::{admission::Admissions, slots::Slots};
@@ -33,6 +35,8 @@ pub struct Tunnels {
     admissions: Admissions,
     slots: Slots,
     inner_tls: InnerTlsClient,
+    /// Whether there is memory for another request.
+    pub governor: Governor,
 }
 
 impl Tunnels {
@@ -43,6 +47,7 @@ impl Tunnels {
             admissions: Admissions::default(),
             slots: Slots::new(cores),
             inner_tls: InnerTlsClient::new(key),
+            governor: Governor::of_this_machine(),
         }
     }
 }

@@ -320,7 +320,8 @@ async fn stalled_readers_stall_nobody_else() {
     for _ in 0..50 {
         let address = world.server.proxy_addr;
         let mut client = TcpStream::connect(address).await.expect("connected");
-        client.write_all(head.as_bytes()).await.expect("sent");
+        let huge = head.replace("large HTTP", "huge HTTP");
+        client.write_all(huge.as_bytes()).await.expect("sent");
         let mut first = [0; 12];
         client.read_exact(&mut first).await.expect("the head");
         assert_eq!(&first, b"HTTP/1.1 200");
@@ -340,7 +341,30 @@ async fn stalled_readers_stall_nobody_else() {
         assert_eq!((answer.status, answer.body.len()), (200, 2 * MIB));
     }
     assert!(serving.is_open());
-    drop((stalled, serving));
+    let governor = &world.server.state.tunnels.governor;
+    assert!(
+        governor.buffered().bytes() > 10 * MIB,
+        "fifty windows are counted"
+    );
+    // A machine of less memory begins nothing new, until they are gone.
+    governor.set_limit(10 * MIB);
+    let answer = ask(world.server.proxy_addr, head.as_bytes()).await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (503, &"overloaded".into())
+    );
+    assert_eq!(answer.fields("retry-after").len(), 1, "{answer:?}");
+    drop(stalled);
+    let mut answer = ask(world.server.proxy_addr, head.as_bytes()).await;
+    for _ in 0..100 {
+        if answer.status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        answer = ask(world.server.proxy_addr, head.as_bytes()).await;
+    }
+    assert_eq!(answer.body.len(), 2 * MIB);
+    drop(serving);
     world.stands().await;
 }
 

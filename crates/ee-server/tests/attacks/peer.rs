@@ -1,6 +1,6 @@
 //! An agent whose every word the test decides: the honest half of the protocol, in pieces.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::LazyLock, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -411,6 +411,10 @@ fn answer(request: Request<()>, body: &'static str) -> Response<Full<Bytes>> {
         let refused = builder.status(426).body(Full::default());
         return refused.expect("a response");
     }
+    if request.uri().path() == "/huge" {
+        let answer = builder.body(Full::new(HUGE.clone()));
+        return answer.expect("a response");
+    }
     let (builder, text) = match request.uri().path() {
         "/" => (builder, body.to_owned()),
         "/large" => (builder, "x".repeat(2 * 1024 * 1024)),
@@ -436,6 +440,9 @@ fn answer(request: Request<()>, body: &'static str) -> Response<Full<Bytes>> {
         .body(Full::new(Bytes::from(text)))
         .expect("a response")
 }
+
+/// More than the kernel holds of one answer, so that it waits with us.
+static HUGE: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; 16 * 1024 * 1024]));
 
 /// What the page `/forge` sends.
 const FORGED: [(&str, &str); 10] = [

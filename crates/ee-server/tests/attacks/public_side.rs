@@ -1,7 +1,14 @@
 //! Attacks from the public side: request targets, header fields, framing, payloads; and an app
 //! that speaks in our name.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     peer::{Prover, Registration, Serving},
@@ -372,6 +379,34 @@ async fn oversized_heads_are_refused() {
         world.ask_proxy("\u{16}\u{3}\u{1}\0\r\n\r\n").await.status,
         400
     );
+    drop(serving);
+    world.stands().await;
+}
+
+/// A connection that waits for its next request is kept for 75 s, and no longer.
+#[tokio::test]
+async fn idle_connections_are_kept_a_while() {
+    let (world, serving) = world().await;
+    let mut stream = TcpStream::connect(world.server.proxy_addr)
+        .await
+        .expect("connected");
+    let get = b"GET / HTTP/1.1\r\nHost: target.localhost\r\n\r\n";
+    let mut answer = [0; 12];
+    for _ in 0..2 {
+        stream.write_all(get).await.expect("open");
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        let mut rest = [0; 1024];
+        let body = stream.read(&mut rest).await.expect("the rest");
+        assert!(rest[..body].ends_with(APP.as_bytes()));
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        tokio::time::resume();
+    }
+    tokio::time::pause();
+    let ended = timeout(Duration::from_secs(10), stream.read(&mut answer)).await;
+    assert_eq!(ended.expect("closed after 75 s").expect("cleanly"), 0);
+    tokio::time::resume();
     drop(serving);
     world.stands().await;
 }

@@ -184,12 +184,21 @@ async fn a_slow_reader_stops_its_sender_at_the_window() {
                 .expect("data"),
         );
     }
+    let counted = tunnel.handle.buffered();
+    let taken = held.iter().map(Bytes::len).sum::<usize>();
+    assert!((taken..=window).contains(&counted), "{counted} of {taken}");
     tokio::time::sleep(Duration::from_millis(50)).await;
     let still = *sent.lock().expect("no panic held it");
     assert!(still <= stalled + 3 * 16_384, "{still} after {stalled}");
     drop(held);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(*sent.lock().expect("no panic held it") > still);
+    for _ in 0..200 {
+        body.frame().await.expect("more").expect("good");
+    }
+    assert!(tunnel.handle.buffered() <= window, "what was taken counts");
+    drop(body);
+    wait_until(|| tunnel.handle.buffered() == 0).await;
 }
 
 #[tokio::test]
