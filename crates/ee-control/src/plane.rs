@@ -23,6 +23,7 @@ use ee_core::{
     session::{Admission, AttestedRegistration, ChallengeAnswer, Event, Order, Registration},
 };
 use ee_protocol::{
+    money::Price,
     names::{AppName, NodeId, ReleaseTag, Repo},
     report_data::Digest,
 };
@@ -57,6 +58,8 @@ pub struct Gates {
     pub unfunded: BTreeSet<AppName>,
     /// How nodes' stakes compare with what is demanded.
     pub stakes: BTreeMap<NodeId, StakeStanding>,
+    /// What nodes ask for an hour of a vCPU; absent: nothing was posted.
+    pub prices: BTreeMap<NodeId, Price>,
 }
 
 /// What is asked of the plane.

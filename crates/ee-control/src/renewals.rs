@@ -18,6 +18,7 @@ use ee_core::{
     eligibility::assess,
 };
 use ee_protocol::{
+    money::Price,
     names::{AppName, NodeId},
     period::Period,
     time::Timestamp,
@@ -55,6 +56,7 @@ struct Said {
     renewals: Vec<Renewal>,
     unfunded: BTreeSet<AppName>,
     stakes: BTreeMap<NodeId, StakeStanding>,
+    prices: BTreeMap<NodeId, Price>,
     /// Candidates of each app with a payer, cheapest first.
     candidates: BTreeMap<AppName, Vec<NodeId>>,
 }
@@ -85,6 +87,7 @@ impl<L: TunnelLink> Renewer<L> {
         let gates = Gates {
             unfunded: said.unfunded,
             stakes: said.stakes,
+            prices: said.prices,
         };
         if self.gates.as_ref() != Some(&gates) {
             self.gates = Some(gates.clone());
@@ -169,6 +172,8 @@ fn said(
     nodes: Vec<NodeId>,
     now: Timestamp,
 ) -> Said {
+    let price = |node: &NodeId| Some((node.clone(), books.asked_price(node, now)?));
+    let prices = nodes.iter().filter_map(price).collect();
     let stakes = nodes
         .into_iter()
         .map(|node| {
@@ -192,6 +197,7 @@ fn said(
         renewals: books.renewals(now),
         unfunded: books.unfunded_apps(now).into_iter().collect(),
         stakes,
+        prices,
         candidates,
     }
 }

@@ -4,7 +4,7 @@
 //! A [`Pool`] holds the eligible nodes' tunnels of one app. Its slots point at cells that outlive
 //! the snapshot, so a closing gate acts at once: it zeroes `valid_until`. Every eligible tunnel
 //! with a free credit may serve; the choice between two of them falls on the less loaded one.
-//! Choice by price comes with the ledger.
+//! The cheapest bucket of prices with a free credit serves first.
 
 use std::{
     ops::Deref,
@@ -131,6 +131,7 @@ pub struct Slot<L> {
     link: L,
     node: Arc<NodeCell>,
     cell: Arc<TunnelCell>,
+    bucket: Bucket,
 }
 
 impl<L> Slot<L> {
@@ -148,7 +149,15 @@ impl<L> Slot<L> {
             link,
             node: node_cell,
             cell,
+            bucket: Bucket::UNPRICED,
         }
+    }
+
+    /// The same slot, in the merit order of its node's price.
+    #[must_use]
+    pub fn priced(mut self, bucket: Bucket) -> Self {
+        self.bucket = bucket;
+        self
     }
 
     /// The tunnel.
@@ -216,42 +225,62 @@ impl<L> Default for Pool<L> {
 
 impl<L> FromIterator<Slot<L>> for Pool<L> {
     fn from_iter<I: IntoIterator<Item = Slot<L>>>(slots: I) -> Self {
-        Self {
-            slots: slots.into_iter().map(Arc::new).collect(),
-        }
+        let mut slots: Vec<Arc<Slot<L>>> = slots.into_iter().map(Arc::new).collect();
+        slots.sort_by_key(|slot| slot.bucket);
+        Self { slots }
     }
 }
 
 impl<L> Pool<L> {
-    /// The slots, in the order in which they were given.
+    /// The slots, cheapest first; of equal ones in the order in which they were given.
     pub fn slots(&self) -> impl Iterator<Item = &Slot<L>> {
         self.slots.iter().map(Arc::as_ref)
     }
 
-    /// Takes a credit of some tunnel: of two drawn at random the less loaded one, and where both
-    /// are full, the next with room. `draw` is uniform; it makes the choice repeatable in tests.
+    /// Takes a credit of a tunnel in the cheapest bucket that has one: of two drawn at random the
+    /// less loaded one, and where both are full, the next with room. `draw` is uniform; it makes
+    /// the choice repeatable in tests.
     pub fn pick(&self, now: Timestamp, draw: u64) -> Result<Lease<L>, PickError> {
-        let count = self.slots.len();
         if !self.slots.iter().any(|slot| slot.node.is_valid(now)) {
             return Err(PickError::NoTunnel);
         }
-        let first = index(draw, count);
-        let second = index(draw.rotate_right(32), count);
-        let (near, far) = self.lighter_first(first, second, now);
-        let rest = (1..=count).map(|step| (first + step) % count);
-        for at in [near, far].into_iter().chain(rest) {
-            let slot = &self.slots[at];
-            if slot.open_for(now) && slot.cell.take() {
-                return Ok(Lease(Arc::clone(slot)));
+        let mut start = 0;
+        while let Some(first) = self.slots.get(start) {
+            let same = |slot: &Arc<Slot<L>>| slot.bucket == first.bucket;
+            let count = self.slots[start..].partition_point(same);
+            if let Some(lease) = self.pick_among(start, count, (now, draw)) {
+                return Ok(lease);
             }
+            start += count;
         }
         Err(PickError::NoCredit)
+    }
+
+    /// A credit of one of the `count` slots from `start` on.
+    fn pick_among(
+        &self,
+        start: usize,
+        count: usize,
+        (now, draw): (Timestamp, u64),
+    ) -> Option<Lease<L>> {
+        let first = index(draw, count);
+        let second = index(draw.rotate_right(32), count);
+        let (near, far) = self.lighter_first(start + first, start + second, now);
+        let rest = (1..=count).map(|step| start + (first + step) % count);
+        let open = [near, far]
+            .into_iter()
+            .chain(rest)
+            .map(|at| &self.slots[at]);
+        let taken = open
+            .into_iter()
+            .find(|slot| slot.open_for(now) && slot.cell.take());
+        taken.map(|slot| Lease(Arc::clone(slot)))
     }
 
     /// The slot that would be picked now, without taking anything.
     pub fn peek(&self, now: Timestamp) -> Option<&Slot<L>> {
         let valid = self.slots().filter(|slot| slot.node.is_valid(now));
-        valid.min_by_key(|slot| slot.cell.load())
+        valid.min_by_key(|slot| (slot.bucket, slot.cell.load()))
     }
 
     fn lighter_first(&self, a: usize, b: usize, now: Timestamp) -> (usize, usize) {
@@ -274,5 +303,8 @@ fn index(draw: u64, count: usize) -> usize {
     usize::try_from(scaled).expect("below count")
 }
 
+mod bucket;
 #[cfg(test)]
 mod tests;
+
+pub use bucket::Bucket;

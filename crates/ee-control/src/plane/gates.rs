@@ -15,6 +15,13 @@ impl<L: TunnelLink> Plane<L> {
             .cloned()
             .collect();
         self.stale.extend(changed);
+        let dearer_or_cheaper = gates
+            .stakes
+            .keys()
+            .filter(|node| gates.prices.get(node) != self.gates.prices.get(node))
+            .filter_map(|node| self.registry.node(node));
+        self.stale
+            .extend(dearer_or_cheaper.map(|node| node.app.clone()));
         for (node, stake) in &gates.stakes {
             let changed: Option<NodeId> = self
                 .registry

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ee_core::{
     eligibility::assess,
     registry::Node,
-    routing::{NodeCell, Slot},
+    routing::{Bucket, NodeCell, Slot},
 };
 use ee_protocol::{names::AppName, time::Timestamp};
 
@@ -68,10 +68,11 @@ impl<L: TunnelLink> Plane<L> {
             .registry
             .tunnels_of(&node.id)
             .filter(|(_, tunnel)| !tunnel.draining);
+        let bucket = Bucket::of(self.gates.prices.get(&node.id).copied());
         let live = open.filter_map(|(id, _)| self.tunnels.get(&id).map(|live| (id, live)));
         live.map(|(id, live)| {
             let (node_cell, cell) = (Arc::clone(cell), Arc::clone(&live.cell));
-            Slot::new(&eligible, node_cell, id, cell, live.link.clone())
+            Slot::new(&eligible, node_cell, id, cell, live.link.clone()).priced(bucket)
         })
         .collect()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ee_protocol::{
+    money::{MicroUsd, Price},
     names::{AgentId, AppName, Network, NodeId, ReleaseTag},
     time::Timestamp,
 };
@@ -189,4 +190,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_cheapest_with_a_free_credit_serves_first() {
+    let (pool, _cells) = pool(&[1, 1, 2]);
+    let bucket = |micros| Bucket::of(Price::new(MicroUsd::from_micros(micros)));
+    let prices = [bucket(50_000), bucket(30_000), Bucket::UNPRICED];
+    let slots = pool.slots.into_iter().zip(prices).map(|(slot, bucket)| {
+        let slot = Arc::into_inner(slot).expect("nobody else holds it");
+        slot.priced(bucket)
+    });
+    let pool: Pool<usize> = slots.collect();
+    let picked: Vec<usize> = (0..4_u64)
+        .map(|draw| pool.pick(start(), draw << 30).expect("a credit"))
+        .map(|lease| {
+            let link = *lease.link();
+            std::mem::forget(lease);
+            link
+        })
+        .collect();
+    assert_eq!(picked, [1, 0, 2, 2]);
+    assert_eq!(pool.pick(start(), 0).unwrap_err(), PickError::NoCredit);
 }
