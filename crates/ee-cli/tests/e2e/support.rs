@@ -18,6 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 /// The admin token of every control plane under test.
 pub const ADMIN_TOKEN: &str = "end-to-end-admin-token-0123456789";
 
@@ -42,12 +44,16 @@ pub struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
     seen: Vec<String>,
+    /// Its temporary folder: what is killed does not tidy up.
+    _temporary: TempDir,
 }
 
 impl Running {
     /// Starts `command` with its output piped here.
     pub fn start(mut command: Command) -> Self {
+        let temporary = tempfile::tempdir().expect("a folder");
         let mut child = command
+            .env("TMPDIR", temporary.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -60,6 +66,7 @@ impl Running {
             child,
             lines,
             seen: Vec::new(),
+            _temporary: temporary,
         }
     }
 
