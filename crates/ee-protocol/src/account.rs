@@ -126,3 +126,34 @@ fn is_id(text: &str) -> bool {
 fn is_account_name(text: &str) -> bool {
     (1..=ID_CHARS_MAX + 12).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_ids_never_look_like_parts_or_the_systems() {
+        for good in ["u1", "Ünï cödé", &"x".repeat(128), "sys", "a@b:c"] {
+            assert!(AccountId::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "n1#held", "sys:mint", "a\nb", "a\0b", &"x".repeat(129)] {
+            assert!(AccountId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_wallets_and_earnings_have_ids() {
+        let id = AccountId::parse("n1").expect("an id");
+        assert_eq!(AccountName::from(&id).id(), Some(id.clone()));
+        assert_eq!(AccountName::part(&id, "held").as_str(), "n1#held");
+        assert_eq!(AccountName::part(&id, "held").id(), None);
+    }
+
+    #[test]
+    fn keys_are_printable_and_notes_are_short() {
+        assert!(IdempotencyKey::parse(&"k".repeat(255)).is_ok());
+        assert!(IdempotencyKey::parse(&"k".repeat(256)).is_err());
+        assert!(IdempotencyKey::parse("ä").is_err());
+        assert!(Note::parse("").is_ok() && Note::parse(&"n".repeat(1025)).is_err());
+    }
+}

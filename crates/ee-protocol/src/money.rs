@@ -78,9 +78,10 @@ impl MicroUsd {
     /// Parses the raw text of a JSON number; an exponent may leave at most six decimals.
     pub fn parse_number(raw: &str) -> Result<Self, InvalidAmount> {
         let (mantissa, exponent) = split_exponent(raw).ok_or(InvalidAmount)?;
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
         let digits = format!("{whole}{fraction}");
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        let has_both = !whole.is_empty() && !fraction.is_empty();
+        if !has_both || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(InvalidAmount);
         }
         let fraction_digits = i64::try_from(fraction.len()).map_err(|_| InvalidAmount)?;
@@ -289,4 +290,156 @@ fn shifted(digits: &str, exponent: i64) -> Option<u128> {
     }
     let power = 10_u128.checked_pow(u32::try_from(exponent).ok()?)?;
     bare.parse::<u128>().ok()?.checked_mul(power)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(text: &str) -> Option<i64> {
+        MicroUsd::parse_text(text).ok().map(MicroUsd::micros)
+    }
+
+    fn number(raw: &str) -> Option<i64> {
+        MicroUsd::parse_number(raw).ok().map(MicroUsd::micros)
+    }
+
+    #[test]
+    fn amounts_are_plain_decimals() {
+        for (good, micros) in [
+            ("0", 0),
+            ("1", 1_000_000),
+            ("12.345678", 12_345_678),
+            ("0.000001", 1),
+            ("007.10", 7_100_000),
+            ("1000000000", AMOUNT_MAX_MICRO_USD),
+        ] {
+            assert_eq!(text(good), Some(micros), "{good}");
+            assert_eq!(number(good), Some(micros), "{good}");
+        }
+        assert_eq!(number("1.5e2"), Some(150_000_000));
+        assert_eq!(number("1E-6"), Some(1));
+        assert_eq!(
+            number("10.00000000"),
+            Some(10_000_000),
+            "no decimal is lost"
+        );
+    }
+
+    #[test]
+    fn odd_numbers_are_no_amounts() {
+        for bad in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "1_000",
+            "1,5",
+            "NaN",
+            "nan",
+            "inf",
+            "Infinity",
+            "0x10",
+            "١",
+            "１",
+            "1.1234567",
+            "1e-7",
+            "1e30",
+            "1000000000.000001",
+            "10000000000",
+            "99999999999",
+            "1e",
+            "e1",
+            "1e99999",
+            "1.2.3",
+            "1e1.5",
+        ] {
+            assert_eq!(text(bad), None, "{bad}");
+            assert_eq!(number(bad), None, "{bad}");
+        }
+        assert_eq!(text("1e2"), None, "an exponent is for numbers only");
+    }
+
+    #[test]
+    fn old_cents_are_floored() {
+        let cents = |micros| MicroUsd::from_micros(micros).cents_floor();
+        assert_eq!(
+            [cents(0), cents(9_999), cents(10_000), cents(-1)],
+            [0, 0, 1, -1]
+        );
+        assert_eq!(MicroUsd::from_micros(-7).to_string(), "-7");
+    }
+
+    #[test]
+    fn what_moves_is_positive_and_bounded() {
+        let amount = |micros| Amount::new(MicroUsd::from_micros(micros)).map(Amount::micros);
+        assert_eq!(amount(0), None);
+        assert_eq!(amount(-1), None);
+        assert_eq!(amount(AMOUNT_MAX_MICRO_USD + 1), None);
+        assert_eq!(amount(AMOUNT_MAX_MICRO_USD), Some(AMOUNT_MAX_MICRO_USD));
+        assert_eq!(Price::new(MicroUsd::ZERO).map(Price::micros), Some(0));
+    }
+
+    #[test]
+    fn hours_are_floored_to_microseconds() {
+        let hours = |raw| VcpuMicros::parse_number(raw).ok().map(VcpuMicros::micros);
+        assert_eq!(hours("1"), Some(3_600_000_000));
+        assert_eq!(hours("0.016666666666666666"), Some(59_999_999));
+        assert_eq!(hours("0.000001"), Some(3_600));
+        assert_eq!(hours("2.7e-10"), Some(0));
+        assert_eq!(hours("2.8e-10"), Some(1));
+        assert_eq!(
+            hours("0.333333333333333333333333333333333333"),
+            Some(1_199_999_999)
+        );
+        assert_eq!(hours("1e9"), Some(3_600_000_000_000_000_000));
+        assert_eq!(hours("0e9999"), Some(0));
+        for bad in [
+            "",
+            "-1",
+            "NaN",
+            "1e30",
+            "1000000001",
+            "1.",
+            ".1",
+            "1_0",
+            "٣",
+            "0.33333333333333333333333333333333333333333",
+        ] {
+            assert_eq!(hours(bad), None, "{bad}");
+        }
+        assert!(VcpuMicros::parse_text("1e2").is_err());
+        assert_eq!(
+            VcpuMicros::parse_text("0.5").map(VcpuMicros::micros),
+            Ok(1_800_000_000)
+        );
+    }
+
+    #[test]
+    fn what_is_locked_covers_what_is_charged() {
+        let price = Price::new(MicroUsd::from_micros(3_500)).expect("a price");
+        let used = VcpuMicros::from_micros(514_285_714);
+        assert_eq!((price.need(used), price.charge(used)), (500, 499));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(raw in "[-+0-9.eE_ ]{0,45}|\\PC{0,45}") {
+            let _ = (text(&raw), number(&raw));
+            let _ = (VcpuMicros::parse_text(&raw), VcpuMicros::parse_number(&raw));
+        }
+
+        #[test]
+        fn what_is_printed_with_six_decimals_reads_back(micros in 0..AMOUNT_MAX_MICRO_USD) {
+            let printed = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+            prop_assert_eq!(text(&printed), Some(micros));
+            prop_assert_eq!(number(&printed), Some(micros));
+        }
+    }
 }

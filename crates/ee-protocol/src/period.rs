@@ -242,3 +242,125 @@ fn body_ms(text: &str) -> Result<i64, InvalidPeriod> {
         .to_offset(UtcOffset::UTC);
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| InvalidPeriod)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON_MS: i64 = 1_795_348_800_000;
+
+    fn parse(text: &str) -> Option<(i64, i64)> {
+        let period = Period::parse(text).ok()?;
+        Some((period.start_ms() - NOON_MS, period.end_ms() - NOON_MS))
+    }
+
+    #[test]
+    fn every_form_names_its_period() {
+        for (text, expected) in [
+            ("2026-11-22T12Z", (0, HOUR_MS)),
+            ("2026-11-22", (-12 * HOUR_MS, 12 * HOUR_MS)),
+            ("20261122", (-12 * HOUR_MS, 12 * HOUR_MS)),
+            ("20261122T120000Z--20261122T130000Z", (0, HOUR_MS)),
+            ("2026-11-22T12:00:00Z--2026-11-22T13:00:00Z", (0, HOUR_MS)),
+            ("20261122T12Z--20261122T1230Z", (0, HOUR_MS / 2)),
+            ("20261122T120000.5Z--20261122T120001.25Z", (500, 1_250)),
+        ] {
+            assert_eq!(parse(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_periods_are_refused() {
+        for bad in [
+            "",
+            "now",
+            "2026-11",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-11-22T24Z",
+            "2026-11-22T1Z",
+            "2026-11-22T12",
+            "2026-11-22T12:00Z",
+            "20261122T120000Z",
+            "20261122T120000Z--",
+            "20261122T120060Z--20261122T130000Z",
+            "20261122T120000.1234Z--20261122T130000Z",
+            "20261122T12.5Z--20261122T13Z",
+            "２026-11-22",
+            "2026-11-22T12Z--x",
+            "-026-11-22",
+            "1969-12-31",
+            "20261122T120000Z--20261122T120000Z",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn reversed_period_is_refused() {
+        assert_eq!(parse("20261122T130000Z--20261122T120000Z"), None);
+        let bounds = Period::parse_bounds("2026-11-22T13:00:00Z", "2026-11-22T12:00:00Z");
+        assert_eq!(bounds, Err(InvalidPeriod));
+    }
+
+    #[test]
+    fn a_period_is_at_most_31_days() {
+        assert!(parse("20260101T00Z--20260201T00Z").is_some());
+        assert_eq!(parse("20260101T00Z--20260201T000000.001Z"), None);
+    }
+
+    #[test]
+    fn z_and_offset_are_one_period() {
+        let bounds = |start: &str, end: &str| Period::parse_bounds(start, end).expect("a period");
+        let utc = bounds("2026-11-22T12:00:00Z", "2026-11-22T13:00:00Z");
+        for (start, end) in [
+            ("2026-11-22T12:00:00+00:00", "2026-11-22T13:00:00+00:00"),
+            ("2026-11-22T12:00:00", "2026-11-22T13:00:00"),
+            ("2026-11-22T14:00:00+02:00", "2026-11-22T07:30:00-05:30"),
+            ("2026-11-22T12:00:00.000000Z", "2026-11-22T13:00:00.000999"),
+        ] {
+            assert_eq!(bounds(start, end), utc, "{start}");
+        }
+        assert!(Period::parse_bounds("2026-11-22", "2026-11-23").is_err());
+        assert!(Period::parse_bounds("yesterday", "today").is_err());
+    }
+
+    #[test]
+    fn half_second_is_in_its_period() {
+        let period = Period::parse("2026-11-22T12Z").expect("a period");
+        let at = |ms: i64| Timestamp::from_unix_micros((NOON_MS + ms) * 1000);
+        assert!(period.contains(at(0)) && period.contains(at(3_599_500)));
+        assert!(
+            !period.contains(at(HOUR_MS)) && !period.contains(at(-1)),
+            "half-open"
+        );
+    }
+
+    #[test]
+    fn periods_of_the_clock_are_aligned_to_the_epoch() {
+        let at = Timestamp::from_unix_micros((NOON_MS + 1_800_001) * 1000 + 7);
+        let period = Period::holding(at, 3600).expect("a period");
+        assert_eq!(period.to_string(), "20261122T120000Z--20261122T130000Z");
+        let next = period.next().expect("a period");
+        assert_eq!(
+            (next.start_ms(), next.length_ms()),
+            (period.end_ms(), HOUR_MS)
+        );
+        assert!(Period::holding(at, 0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_back(start in 0..YEARS_END_MS - PERIOD_MAX_MS, length in 1..=PERIOD_MAX_MS) {
+            let period = Period::new(start, start + length).expect("sound");
+            prop_assert_eq!(Period::parse(&period.to_string()), Ok(period));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[-0-9TZ:.+ ]{0,45}|\\PC{0,45}") {
+            let _ = (Period::parse(&text), Period::parse_bounds(&text, &text));
+        }
+    }
+}
