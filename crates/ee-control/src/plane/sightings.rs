@@ -34,12 +34,13 @@ pub(super) fn joined(grant: &Grant, registration: &Registration) -> (FirstPass, 
 /// until then the agent may come back. Neither is what the release says: its author is the user,
 /// who must not be able to fail the node that he pays.
 pub(super) const fn is_rejection(failure: &Failure) -> bool {
-    match failure.code {
-        AttestationCode::AttestationTimeout | AttestationCode::AgentError => false,
-        code => match code.blame() {
-            Blame::Agent | Blame::Platform => true,
-            Blame::Release | Blame::Us => false,
-        },
+    let is_silence = matches!(
+        failure.code,
+        AttestationCode::AttestationTimeout | AttestationCode::AgentError
+    );
+    match failure.code.blame() {
+        Blame::Agent | Blame::Platform => !is_silence,
+        Blame::Release | Blame::Us => false,
     }
 }
 
