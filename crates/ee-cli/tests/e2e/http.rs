@@ -133,6 +133,27 @@ fn answers_without_a_body_are_exact() {
     }
 }
 
+/// The public face cannot send 103 (Early Hints): what an app hints is left out, what it answers
+/// comes.
+#[test]
+fn early_hints_are_left_out_and_the_answer_comes() {
+    let backend = raw_backend(|mut socket, _| {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+        for part in [hints, hints, answer] {
+            socket.write_all(part.as_bytes()).expect("open");
+        }
+    });
+    let network = network_of(&backend);
+    let mut client = network.dial();
+    let head = ask(&mut client, "GET", "/", "");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(field(&head, "link"), None, "{head}");
+    let mut body = [0; 2];
+    client.read_exact(&mut body).expect("the body");
+    assert_eq!(&body, b"ok");
+}
+
 #[test]
 fn repeated_headers_are_kept_both_ways() {
     let backend = raw_backend(|mut socket, head| {
