@@ -1,6 +1,6 @@
 //! Rows that a batch appends: found by key until the store has them, gone from memory then.
 
-use std::collections::HashMap;
+use super::lookup::Lookup;
 
 use super::{ids::ClientKey, rows::ClientRow};
 
@@ -8,7 +8,7 @@ use super::{ids::ClientKey, rows::ClientRow};
 #[derive(Debug, Clone, Default)]
 pub(super) struct ClientLog {
     rows: Vec<ClientRow>,
-    places: HashMap<ClientKey, usize>,
+    places: Lookup<ClientKey, usize>,
 }
 
 impl ClientLog {

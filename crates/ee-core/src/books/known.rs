@@ -1,7 +1,7 @@
 //! What the books read by primary key and do not hold in memory: asked for by [`Need`], handed in
 //! as [`Known`]. The same code serves every store and the replay.
 
-use std::collections::HashMap;
+use super::lookup::Lookup;
 
 use ee_protocol::{
     account::{AccountId, ClientId, IdempotencyKey, Note},
@@ -49,19 +49,19 @@ pub enum Need {
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Requests.
-    pub requests: HashMap<RequestKey, RequestRow>,
+    pub requests: Lookup<RequestKey, RequestRow>,
     /// Client ids.
-    pub clients: HashMap<ClientKey, ClientRow>,
+    pub clients: Lookup<ClientKey, ClientRow>,
     /// Resolved locks.
-    pub locks: HashMap<EntryNo, LockRow>,
+    pub locks: Lookup<EntryNo, LockRow>,
     /// Older settlements.
-    pub settlements: HashMap<SettlementKey, SettlementRow>,
+    pub settlements: Lookup<SettlementKey, SettlementRow>,
     /// Meters of older periods (for clawbacks), by node and period.
-    pub meters: HashMap<(NodeNo, Period), Vec<MeterRow>>,
+    pub meters: Lookup<(NodeNo, Period), Vec<MeterRow>>,
     /// Decided reports.
-    pub reports: HashMap<EntryNo, AbuseRow>,
+    pub reports: Lookup<EntryNo, AbuseRow>,
     /// Executed or denied slashes.
-    pub slashes: HashMap<EntryNo, SlashRow>,
+    pub slashes: Lookup<EntryNo, SlashRow>,
 }
 
 impl Command {

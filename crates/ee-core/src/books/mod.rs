@@ -6,8 +6,6 @@
 //! usage row). Between commits every table remembers its old rows, so a batch that could not be
 //! written is taken back whole.
 
-use std::collections::HashMap;
-
 use ee_protocol::{account::AccountName, names::AppName, time::Timestamp};
 
 mod abuse;
@@ -30,6 +28,7 @@ mod judgement;
 pub mod known;
 mod ledger;
 mod locks;
+mod lookup;
 mod meters;
 mod nodes;
 mod numbered;
@@ -59,6 +58,7 @@ pub use changes::{Changes, Rows};
 pub use command::Command;
 pub use ids::{AccountNo, EntryId, EntryNo, NodeNo, Seq};
 pub use known::{Known, Need};
+pub use lookup::Lookup;
 pub use outcome::Outcome;
 pub use policy::Policy;
 pub use principal::Principal;
@@ -84,7 +84,7 @@ pub struct Books {
     /// The next row of the command in hand.
     next_idx: u16,
     accounts: numbered::Accounts,
-    names: HashMap<AccountName, AccountNo>,
+    names: Lookup<AccountName, AccountNo>,
     transfers: Vec<TransferRow>,
     meters: Table<MeterKey, MeterRow>,
     locks: Table<EntryNo, LockRow>,

@@ -489,7 +489,7 @@ async fn add_periods<S: LedgerStore>(
         let row = MeterRow::from_row(row)?;
         let (node, period): (AccountNo, _) = (row.key.node, row.key.period);
         if touches(period) {
-            known.meters.entry((node, period)).or_default().push(row);
+            known.meters.or_default((node, period)).push(row);
         }
     }
     Ok(())
