@@ -233,4 +233,14 @@ mod tests {
             "invalid_field"
         );
     }
+
+    #[test]
+    fn a_report_as_the_seed_answers_it_is_golden() {
+        let filed = ReportStatus {
+            report_id: "r".into(),
+            status: "pending".into(),
+            seq: 3,
+        };
+        insta::assert_snapshot!(serde_json::to_string(&filed).expect("plain data"), @r#"{"report_id":"r","status":"pending","seq":3}"#);
+    }
 }

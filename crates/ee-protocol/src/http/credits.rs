@@ -372,4 +372,14 @@ mod tests {
         };
         insta::assert_snapshot!(serde_json::to_string(&balance).expect("plain data"), @r#"{"account_id":"alice","balance_cents":2500,"exists":true,"available_micro_usd":"25000000","posted_micro_usd":"25000000","locked_micro_usd":"0","held_micro_usd":"0"}"#);
     }
+
+    #[test]
+    fn a_transfer_as_the_seed_answers_it_is_golden() {
+        let moved = Transferred {
+            transfer_id: "0".repeat(32),
+            seq: 8,
+            balances: Balances::new(),
+        };
+        insta::assert_snapshot!(serde_json::to_string(&moved).expect("plain data"), @r#"{"transfer_id":"00000000000000000000000000000000","seq":8,"balances":{}}"#);
+    }
 }

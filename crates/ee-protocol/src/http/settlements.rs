@@ -379,4 +379,47 @@ mod tests {
         assert_eq!(read("health", two, one), "invalid_period");
         assert_eq!(read("health", one, "now"), "invalid_field");
     }
+
+    fn settled() -> Finalized {
+        Finalized {
+            node_id: Some("n1".into()),
+            period_start: "2026-11-22T13:00:00Z".into(),
+            period_end: "2026-11-22T14:00:00+00:00".into(),
+            eligible: false,
+            reasons: vec!["health_miss".into()],
+            settled: 0,
+            failed: 1,
+            verdict: Some("fail".into()),
+            state: "settled".into(),
+            paid_micro_usd: "0".into(),
+            returned_micro_usd: "40000".into(),
+            period: "20261122T130000Z--20261122T140000Z".into(),
+            pending_abuse_reports: Vec::new(),
+            nodes: Vec::new(),
+            seq: 11,
+        }
+    }
+
+    #[test]
+    fn a_settlement_as_the_seed_answers_it_is_golden() {
+        insta::assert_snapshot!(serde_json::to_string(&settled()).expect("plain data"), @r#"{"node_id":"n1","period_start":"2026-11-22T13:00:00Z","period_end":"2026-11-22T14:00:00+00:00","eligible":false,"reasons":["health_miss"],"settled":0,"failed":1,"verdict":"fail","state":"settled","paid_micro_usd":"0","returned_micro_usd":"40000","period":"20261122T130000Z--20261122T140000Z","pending_abuse_reports":[],"seq":11}"#);
+    }
+
+    #[test]
+    fn a_later_look_changes_the_state_and_no_count() {
+        let mut first = settled();
+        first.state = "settling".into();
+        assert!(first.is_settling());
+        assert_eq!(first.begun(), ["n1"]);
+        let mut later = settled();
+        later.failed = 0;
+        later.returned_micro_usd = "80000".into();
+        assert!(later.begun().is_empty());
+        first.follow(later);
+        assert!(!first.is_settling());
+        assert_eq!(
+            (first.failed, first.returned_micro_usd.as_str()),
+            (1, "80000")
+        );
+    }
 }

@@ -173,4 +173,17 @@ mod tests {
         assert_eq!(read("1", r#","source":"s""#), Err("invalid_field".into()));
         assert_eq!(read("1", r#","id":"s""#), Err("invalid_field".into()));
     }
+
+    #[test]
+    fn a_report_as_the_seed_answers_it_is_golden() {
+        let reported = UsageReported {
+            usage_id: "u".into(),
+            lock_id: Some("l".into()),
+            amount_cents: 4,
+            amount_micro_usd: "40000".into(),
+            period: "20261122T130000Z--20261122T140000Z".into(),
+            seq: 9,
+        };
+        insta::assert_snapshot!(serde_json::to_string(&reported).expect("plain data"), @r#"{"usage_id":"u","lock_id":"l","amount_cents":4,"amount_micro_usd":"40000","period":"20261122T130000Z--20261122T140000Z","seq":9}"#);
+    }
 }

@@ -193,10 +193,10 @@ pub fn no_such_node() -> ApiError {
 
 /// As [`failed`], where the path names the node.
 pub fn failed_for_node(failure: Failure) -> ApiError {
-    match failure {
-        Failure::Absent(ProblemCode::NodeNotFound) => no_such_node(),
-        other => failed(other),
+    if failure.code() == ProblemCode::NodeNotFound {
+        return no_such_node();
     }
+    failed(failure)
 }
 
 /// A page of a list: the body that `show` makes of its rows and cursor, with `Link`.

@@ -137,13 +137,13 @@ fn of(member: Member) -> Value {
 
 /// JSON Schema 2020-12 says null by adding a type, and to an enumeration by adding a value.
 fn nullable(schema: &mut Value) {
-    schema["type"] = match schema["type"].take() {
-        Value::Array(mut types) => {
-            types.push(json!("null"));
-            Value::Array(types)
-        }
-        one => json!([one, "null"]),
+    let one_or_more = schema["type"].take();
+    let mut types = match one_or_more.as_array() {
+        Some(types) => types.clone(),
+        None => vec![one_or_more],
     };
+    types.push(json!("null"));
+    schema["type"] = Value::Array(types);
     if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         words.push(Value::Null);
     }

@@ -196,6 +196,10 @@ enum Configured {
 
 /// What a caller presents.
 #[derive(Debug, Clone)]
+#[expect(
+    dead_code,
+    reason = "why a token is dead is shown by Debug when a case fails"
+)]
 enum Caller {
     NoToken,
     Malformed,
@@ -207,6 +211,7 @@ enum Caller {
 }
 
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "the role is shown by Debug when a case fails")]
 struct Live {
     token: String,
     role: Role,

@@ -1,5 +1,6 @@
 //! Purchase, transfer, batch, payout.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
@@ -36,82 +37,92 @@ async fn a_purchase_answers_as_the_seed_did() {
     world.stop().await;
 }
 
+/// What the prototype took for no amount at all.
+const MISSING: &[&str] = &["0", "-0", "0.0", "0e9", "null", "false", "\"\"", "[]", "{}"];
+
+/// What is no amount of money.
+const INVALID: &[&str] = &[
+    "-1",
+    "1e30",
+    "1e-7",
+    "1e9999",
+    "0.0000001",
+    "true",
+    "[25]",
+    "{\"usd\":1}",
+    "\"NaN\"",
+    "\"Infinity\"",
+    "\"-Infinity\"",
+    "\"-1\"",
+    "\"0\"",
+    "\"1e3\"",
+    "\"1_000\"",
+    "\" 1\"",
+    "\"1 \"",
+    "\"+1\"",
+    "\"٢٥\"",
+    "\"２５\"",
+    "\"25.\"",
+    "\".5\"",
+    "\"0x10\"",
+    "\"1,5\"",
+    "99999999999999999999999999999999999999",
+    "\"99999999999\"",
+];
+
+/// What is no JSON, though some write it.
+const NO_JSON: &[&str] = &[
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "+1",
+    "01",
+    "1.",
+    ".5",
+    "0x10",
+    "'1'",
+];
+
+/// What is no object.
+const NO_OBJECT: &[&str] = &[
+    "",
+    "[]",
+    "[{}]",
+    "null",
+    "1",
+    "\"text\"",
+    "{",
+    "{}{}",
+    "\u{feff}{}",
+];
+
+async fn refused(world: &World, body: &str) -> String {
+    let path = "/v1/credits/purchase";
+    let read = world
+        .call(Method::POST, ADMIN, path, None, Some(body))
+        .await;
+    assert_eq!(read.status, 400, "{body}: {}", read.text);
+    assert_eq!(read.body["error"], read.body["code"], "{body}");
+    read.body["code"].as_str().expect("a code").to_owned()
+}
+
 #[tokio::test]
 async fn odd_numbers_and_bodies_are_400() {
     let world = World::start().await;
-    let refused = async |path: &str, body: &str| {
-        let method = reqwest::Method::POST;
-        let read = world.call(method, ADMIN, path, None, Some(body)).await;
-        assert_eq!(read.status, 400, "{body}: {}", read.text);
-        assert_eq!(read.body["error"], read.body["code"], "{body}");
-        read.body["code"].as_str().expect("a code").to_owned()
-    };
-    let purchase = async |amount: &str| {
-        let body = format!(r#"{{"account_id":"alice","amount_usd":{amount}}}"#);
-        refused("/v1/credits/purchase", &body).await
-    };
-    for missing in ["0", "-0", "0.0", "0e9", "null", "false", "\"\"", "[]", "{}"] {
-        assert_eq!(purchase(missing).await, "missing_amount", "{missing}");
-    }
-    for invalid in [
-        "-1",
-        "1e30",
-        "1e-7",
-        "1e9999",
-        "0.0000001",
-        "true",
-        "[25]",
-        "{\"usd\":1}",
-        "\"NaN\"",
-        "\"Infinity\"",
-        "\"-Infinity\"",
-        "\"-1\"",
-        "\"0\"",
-        "\"1e3\"",
-        "\"1_000\"",
-        "\" 1\"",
-        "\"1 \"",
-        "\"+1\"",
-        "\"٢٥\"",
-        "\"２５\"",
-        "\"25.\"",
-        "\".5\"",
-        "\"0x10\"",
-        "\"1,5\"",
-        "99999999999999999999999999999999999999",
-        "\"99999999999\"",
+    for (amounts, code) in [
+        (MISSING, "missing_amount"),
+        (INVALID, "invalid_amount"),
+        (NO_JSON, "invalid_json"),
     ] {
-        assert_eq!(purchase(invalid).await, "invalid_amount", "{invalid}");
-    }
-    for no_json in [
-        "NaN",
-        "Infinity",
-        "-Infinity",
-        "+1",
-        "01",
-        "1.",
-        ".5",
-        "0x10",
-        "'1'",
-    ] {
-        assert_eq!(purchase(no_json).await, "invalid_json", "{no_json}");
-    }
-    for body in [
-        "",
-        "[]",
-        "[{}]",
-        "null",
-        "1",
-        "\"text\"",
-        "{",
-        "{}{}",
-        "\u{feff}{}",
-    ] {
-        let code = refused("/v1/credits/purchase", body).await;
-        assert_eq!(code, "invalid_json", "{body:?}");
+        for amount in amounts {
+            let body = format!(r#"{{"account_id":"alice","amount_usd":{amount}}}"#);
+            assert_eq!(refused(&world, &body).await, code, "{amount}");
+        }
     }
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));
-    assert_eq!(refused("/v1/credits/purchase", &deep).await, "invalid_json");
+    for body in NO_OBJECT.iter().copied().chain([deep.as_str()]) {
+        assert_eq!(refused(&world, body).await, "invalid_json", "{body:?}");
+    }
     let huge = "x".repeat(129);
     for id in [
         huge.as_str(),
@@ -121,11 +132,7 @@ async fn odd_numbers_and_bodies_are_400() {
         "nul\\u0000",
     ] {
         let body = format!(r#"{{"account_id":"{id}","amount_usd":1}}"#);
-        assert_eq!(
-            refused("/v1/credits/purchase", &body).await,
-            "invalid_field",
-            "{id}"
-        );
+        assert_eq!(refused(&world, &body).await, "invalid_field", "{id}");
     }
     assert_eq!(world.holdings("alice").await, (0, 0, 0));
     assert_eq!(world.get(ADMIN, "/v1/accounts/alice").await.status, 404);
@@ -235,15 +242,11 @@ async fn an_added_transfer_opens_an_account_only_if_asked_to() {
 #[tokio::test]
 async fn added_routes_read_json_only() {
     let world = World::start().await;
-    let request = world
-        .running
-        .request(reqwest::Method::POST, "/v1/transfers");
+    let request = world.running.request(Method::POST, "/v1/transfers");
     let sent = request.bearer_auth(ADMIN).body("{}").send().await;
     assert_eq!(sent.expect("answered").status().as_u16(), 415);
     // The seed's own routes read any type, as the prototype did.
-    let request = world
-        .running
-        .request(reqwest::Method::POST, "/v1/credits/purchase");
+    let request = world.running.request(Method::POST, "/v1/credits/purchase");
     let body = r#"{"account_id":"alice","amount_usd":1}"#;
     let request = request
         .bearer_auth(ADMIN)

@@ -41,9 +41,9 @@ fn fits(template: &str, path: &str) -> bool {
 }
 
 fn matches(schema: &Value, body: &Value, place: &str) {
-    let types: Vec<&str> = match &schema["type"] {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-        one => one.as_str().into_iter().collect(),
+    let types: Vec<&str> = match schema["type"].as_array() {
+        Some(types) => types.iter().filter_map(Value::as_str).collect(),
+        None => schema["type"].as_str().into_iter().collect(),
     };
     let kind = match body {
         Value::Null => "null",

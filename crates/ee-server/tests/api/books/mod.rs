@@ -11,12 +11,11 @@ mod ownership;
 mod settlements;
 mod usage;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
+use ee_control::ports::Clock;
 use ee_protocol::time::Timestamp;
+use ee_server::clock::SystemClock;
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -189,9 +188,6 @@ pub fn hours_ahead(hours: u64) -> String {
 }
 
 fn full_hour() -> Timestamp {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970");
-    let seconds = i64::try_from(now.as_secs()).expect("fits");
+    let seconds = SystemClock.now().unix_seconds();
     Timestamp::from_unix_seconds(seconds - seconds % 3_600)
 }

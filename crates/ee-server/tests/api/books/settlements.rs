@@ -1,8 +1,7 @@
 //! Settlement on demand, and what everybody may read of it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use ee_protocol::time::Timestamp;
+use ee_control::ports::Clock;
+use ee_server::clock::SystemClock;
 use serde_json::{Value, json};
 
 use super::{
@@ -320,10 +319,7 @@ async fn many_locks_are_settled_before_the_answer() {
 #[tokio::test]
 async fn an_admin_confirms_the_clock() {
     let world = World::start().await;
-    let passed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970");
-    let now = Timestamp::from_unix_seconds(i64::try_from(passed.as_secs()).expect("fits"));
+    let now = SystemClock.now();
     let body = json!({"now": now.rfc3339_seconds()});
     let read = world.post(ADMIN, "/v1/ledger/clock", &body).await;
     assert_eq!(
