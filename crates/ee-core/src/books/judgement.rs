@@ -10,8 +10,6 @@ use super::{
 };
 
 #[cfg(test)]
-mod rig;
-#[cfg(test)]
 mod tests;
 
 impl Books {

@@ -9,16 +9,15 @@ use ee_protocol::{
 
 use super::{
     Active, Admission, Attested, AttestedRegistration, ChallengeAnswer, ChallengeReason, Claimant,
-    Command, Event, Holder, InnerTlsOutcome, NodeProof, Offer, RefusedRegistration, Registration,
-    Session, SessionRefusal, State, VerificationRequest,
+    Command, Event, Holder, InnerTlsOutcome, NodeProof, Offer, Registration, Session,
+    SessionRefusal, State, VerificationRequest,
     challenge::Challenge,
     line::{Answer, Due, Line},
     refusal,
 };
-use crate::{
-    attestation::{AttestationCode, Failure, Verdict},
-    registry::ProvenNode,
-};
+use crate::attestation::{AttestationCode, Failure, Verdict};
+
+mod unproven;
 
 /// Longest wait of a registered socket for an attestation slot (TUNNEL 11).
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -280,42 +279,6 @@ impl Session {
         };
         self.known_to_plane = true;
         self.emit(Event::Attested(attested));
-    }
-
-    /// No verdict: the agent is told to wait and is challenged again. The plane hears of it once.
-    fn unproven(&mut self, now: Timestamp, failure: Failure, proved: Option<ProvenNode>) {
-        let State::Attesting(attesting) = &mut self.state else {
-            return;
-        };
-        let first = attesting.line.never_waited();
-        let wait = attesting.line.wait(now, ChallengeReason::Register);
-        let registration = attesting.claimant.registration.clone();
-        self.say(
-            StatusState::Pending,
-            &failure.reason(),
-            failure.refusals.clone(),
-            Some(wait),
-        );
-        if first {
-            let refusal = failure.clone().into();
-            self.emit(Event::Refused(Box::new(RefusedRegistration {
-                registration,
-                refusal,
-            })));
-        }
-        if let Some(node) = proved {
-            self.known_to_plane = true;
-            self.emit(Event::WaitingToJoin(node, failure));
-        }
-    }
-
-    /// The node that a session proved to be although its evidence could not be judged: the check
-    /// of the node token comes before everything that waits for others.
-    fn proved_by_token(&self, failure: &Failure) -> Option<ProvenNode> {
-        let claimant = self.claimant()?;
-        let proved = !claimant.node_keys.is_empty()
-            && failure.code.stage() > AttestationCode::NodeTokenInvalid.stage();
-        proved.then(|| ProvenNode::by_token(claimant.registration.node_id.clone()))
     }
 
     pub(super) fn admission(&mut self, now: Timestamp, admission: Admission) {
