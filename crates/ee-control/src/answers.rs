@@ -67,14 +67,14 @@ pub struct Listed<T> {
 
 impl<T> Listed<T> {
     /// A page of at most `limit` rows; a full one may have a successor.
-    pub(crate) fn of(rows: Vec<T>, limit: u32, position: impl FnOnce(&T) -> String) -> Self {
+    pub fn of(rows: Vec<T>, limit: u32, position: impl FnOnce(&T) -> String) -> Self {
         let full = rows.len() >= limit as usize;
         let next = rows.last().filter(|_| full).map(position);
         Self { rows, next }
     }
 
     /// The same page, its rows shown.
-    pub(crate) fn map<U>(self, show: impl FnMut(T) -> U) -> Listed<U> {
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Listed<U> {
         Listed {
             rows: self.rows.into_iter().map(show).collect(),
             next: self.next,
