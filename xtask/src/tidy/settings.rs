@@ -16,6 +16,7 @@ const TABLE: &str = "docs/config.md";
 const NO_SETTINGS: &[(&str, &str)] = &[
     ("EE_", "the prefix itself"),
     ("EE_TYPO", "the example of an unknown name"),
+    ("EE_TEST_DATABASE_URL", "the tests' PostgreSQL, from xtask"),
     (
         "EE_TEST_DATABASE_URL",
         "handed to the tests by `cargo xtask test`",

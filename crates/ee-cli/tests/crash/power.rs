@@ -1,5 +1,5 @@
-//! Power cuts and failing disks, under SQLite: every image of the disk at every sync must open, hold
-//! what had been acknowledged, and audit clean.
+//! Power cuts and failing disks, under SQLite: every image of the disk at every sync must open,
+//! hold what had been acknowledged, and audit clean.
 
 use std::{
     collections::BTreeSet,

@@ -1,9 +1,9 @@
 //! Connections that come back: one thread drives them, handles take what is up.
 //!
-//! The driver's connection is a future that somebody must poll; a thread with its own small runtime
-//! does, so that it moves on while the caller's runtime applies a batch. When a connection ends, the
-//! thread makes another, and checks again that what the server acknowledges is durable: it may have
-//! been started anew with other settings.
+//! The driver's connection is a future that somebody must poll. A thread with its own small
+//! runtime does, so that it moves on while the caller's runtime applies a batch. When a connection
+//! ends, the thread makes another, and checks again that what the server acknowledges is durable:
+//! it may have been started anew with other settings.
 
 use std::{
     collections::HashMap,
