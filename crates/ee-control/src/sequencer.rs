@@ -94,14 +94,14 @@ impl Sequencer {
         loop {
             // Between batches only: a batch that has begun is committed and answered.
             if !self.unfinished {
-                let first = tokio::select! {
+                self.first = tokio::select! {
                     biased;
                     () = &mut stop => return Stopped::Asked,
-                    Some(message) = self.facts.recv() => message,
-                    Some(message) = self.users.recv() => message,
-                    else => return Stopped::Abandoned,
+                    first = first(&mut self.facts, &mut self.users) => first,
                 };
-                self.first = Some(first);
+                if self.first.is_none() {
+                    return Stopped::Abandoned;
+                }
             }
             let tickets = self.drain();
             if let Err(stopped) = self.work(tickets).await {
@@ -128,5 +128,18 @@ impl Sequencer {
             }
         }
         tickets
+    }
+}
+
+/// The next message, a fact before a user's; none when nobody can send one any more.
+async fn first(
+    facts: &mut mpsc::Receiver<Message>,
+    users: &mut mpsc::Receiver<Message>,
+) -> Option<Message> {
+    tokio::select! {
+        biased;
+        Some(message) = facts.recv() => Some(message),
+        Some(message) = users.recv() => Some(message),
+        else => None,
     }
 }
