@@ -111,8 +111,7 @@ impl World {
         }
         self.naive.now_ms = at(self.now_s).unix_micros() / 1000;
         if let Transition::Restart = transition {
-            let head = self.books.head();
-            self.books = Books::restore(self.auditor.rows(head.seq, head.at));
+            self.restart();
             return;
         }
         if let Transition::Again(index) = transition {
@@ -150,6 +149,24 @@ impl World {
         self.note_locks(&result);
         self.told.extend(key.map(|key| (key, command, result)));
         self.compare();
+    }
+
+    /// What a start finds in the store is what was in memory, every index of it (L8).
+    fn restart(&mut self) {
+        let head = self.books.head();
+        let restored = Books::restore(self.auditor.rows(head.seq, head.at));
+        let old = std::mem::replace(&mut self.books, restored);
+        let new = &self.books;
+        assert!(new.accounts().eq(old.accounts()));
+        assert!(new.locks.iter().eq(old.locks.iter()));
+        assert!(new.locks_by_meter.iter().eq(old.locks_by_meter.iter()));
+        assert!(new.locks_by_account.iter().eq(old.locks_by_account.iter()));
+        assert!(new.locks_by_app.iter().eq(old.locks_by_app.iter()));
+        assert!(new.holders.iter().eq(old.holders.iter()));
+        assert!(new.open_periods.iter().eq(old.open_periods.iter()));
+        assert!(new.open_deadlines.iter().eq(old.open_deadlines.iter()));
+        assert!(new.payers.iter().eq(old.payers.iter()));
+        assert!(new.prices.iter().eq(old.prices.iter()));
     }
 
     /// Sends a command with an id once more: the same answer, whatever came since (L6).
