@@ -23,6 +23,9 @@ use crate::routes::{NodeEntry, Routes};
 
 /// Refused attempts kept for an app (EXPERIENCE 6).
 const REFUSED_PER_APP_MAX: usize = 32;
+/// Of them, failures of nodes that were attested before: no stranger can make one, so no stranger
+/// may push one out.
+const FAILED_PER_APP_MAX: usize = REFUSED_PER_APP_MAX / 2;
 /// Apps whose refused attempts are kept: strangers may claim any name, so names are bounded; past
 /// it the name that was refused longest ago is forgotten.
 const REFUSED_APPS_MAX: usize = 1_024;
@@ -35,7 +38,22 @@ pub struct Refusals(Mutex<BTreeMap<AppName, Ring>>);
 #[derive(Debug)]
 struct Ring {
     latest: Timestamp,
-    attempts: VecDeque<RefusedAttempt>,
+    attempts: VecDeque<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    by: By,
+    attempt: RefusedAttempt,
+}
+
+/// Who made an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Anybody.
+    Stranger,
+    /// A node that was attested before.
+    Node,
 }
 
 impl Refusals {
@@ -62,7 +80,7 @@ impl Refusals {
             agent = %registration.agent_id,
             reason = attempt.reason,
         );
-        self.push(now, registration.app_name.clone(), attempt);
+        self.push(now, registration.app_name.clone(), By::Stranger, attempt);
     }
 
     /// Remembers that an attested node failed a later attestation.
@@ -78,7 +96,7 @@ impl Refusals {
             reason: failure.reason(),
             refusals: failure.refusals.clone(),
         };
-        self.push(now, app.name.clone(), attempt);
+        self.push(now, app.name.clone(), By::Node, attempt);
     }
 
     /// The attempts on an app, newest first.
@@ -86,11 +104,16 @@ impl Refusals {
         let rings = self.lock();
         rings
             .get(app)
-            .map(|ring| ring.attempts.iter().cloned().collect())
+            .map(|ring| {
+                ring.attempts
+                    .iter()
+                    .map(|kept| kept.attempt.clone())
+                    .collect()
+            })
             .unwrap_or_default()
     }
 
-    fn push(&self, now: Timestamp, app: AppName, attempt: RefusedAttempt) {
+    fn push(&self, now: Timestamp, app: AppName, by: By, attempt: RefusedAttempt) {
         let mut rings = self.lock();
         if !rings.contains_key(&app) && rings.len() >= REFUSED_APPS_MAX {
             let oldest = rings.iter().min_by_key(|(_, ring)| ring.latest);
@@ -103,7 +126,7 @@ impl Refusals {
             attempts: VecDeque::with_capacity(1),
         });
         ring.latest = now;
-        ring.push(attempt);
+        ring.push(by, attempt);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Ring>> {
@@ -114,14 +137,40 @@ impl Refusals {
 impl Ring {
     /// Agents come back after every refusal: without counting repeats in one entry, one that is
     /// refused over and over would push everybody else's refusals out.
-    fn push(&mut self, mut attempt: RefusedAttempt) {
-        let earlier = self.attempts.iter().position(|old| repeats(old, &attempt));
+    fn push(&mut self, by: By, mut attempt: RefusedAttempt) {
+        let repeats = |kept: &Kept| kept.by == by && repeats(&kept.attempt, &attempt);
+        let earlier = self.attempts.iter().position(repeats);
         if let Some(earlier) = earlier.and_then(|at| self.attempts.remove(at)) {
-            attempt.first_at = earlier.first_at;
-            attempt.count = earlier.count.saturating_add(1);
+            attempt.first_at = earlier.attempt.first_at;
+            attempt.count = earlier.attempt.count.saturating_add(1);
         }
-        self.attempts.push_front(attempt);
-        self.attempts.truncate(REFUSED_PER_APP_MAX);
+        self.attempts.push_front(Kept { by, attempt });
+        while self.attempts.len() > REFUSED_PER_APP_MAX {
+            let forgotten = self.commonest().unwrap_or(REFUSED_PER_APP_MAX);
+            self.attempts.remove(forgotten);
+        }
+    }
+
+    /// The oldest attempt among those of the commonest reason: who sends the same nonsense under
+    /// many names pushes out his own, not what somebody else was refused for.
+    fn commonest(&self) -> Option<usize> {
+        let failed = self
+            .attempts
+            .iter()
+            .filter(|kept| kept.by == By::Node)
+            .count();
+        let by = match failed > FAILED_PER_APP_MAX {
+            true => By::Node,
+            false => By::Stranger,
+        };
+        let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for (at, kept) in self.attempts.iter().enumerate() {
+            if kept.by == by {
+                let (count, oldest) = counts.entry(&kept.attempt.reason).or_default();
+                (*count, *oldest) = (*count + 1, at);
+            }
+        }
+        counts.into_values().max().map(|(_, oldest)| oldest)
     }
 }
 
@@ -196,5 +245,55 @@ fn explain_node(entry: &NodeEntry, policy: &LivePolicy, now: Timestamp) -> NodeE
                 detail: detail(gate, &node, policy),
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(agent: usize, reason: &str) -> RefusedAttempt {
+        RefusedAttempt {
+            at: String::new(),
+            first_at: String::new(),
+            count: 1,
+            agent_id: format!("agent-{agent}"),
+            repo: "org/repo".to_owned(),
+            release_tag: "v1".to_owned(),
+            network: "forge-1".to_owned(),
+            reason: reason.to_owned(),
+            refusals: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn strangers_push_out_their_own_attempts() {
+        let mut ring = Ring {
+            latest: Timestamp::EPOCH,
+            attempts: VecDeque::new(),
+        };
+        ring.push(By::Node, attempt(0, "measurement_mismatch:rtmr1"));
+        ring.push(By::Stranger, attempt(1, "tcb_out_of_date"));
+        for agent in 0..1_000 {
+            ring.push(
+                By::Stranger,
+                attempt(agent, "missing_quote_or_measurements"),
+            );
+        }
+        assert_eq!(ring.attempts.len(), REFUSED_PER_APP_MAX);
+        let kept = |reason: &str| {
+            ring.attempts
+                .iter()
+                .any(|kept| kept.attempt.reason == reason)
+        };
+        assert!(kept("measurement_mismatch:rtmr1"), "a node's own failure");
+        assert!(kept("tcb_out_of_date"), "another reason");
+        let newest = &ring.attempts[0].attempt;
+        assert_eq!(newest.agent_id, "agent-999");
+        for agent in 0..1_000 {
+            ring.push(By::Node, attempt(agent, "tcb_out_of_date"));
+        }
+        let strangers = ring.attempts.iter().filter(|kept| kept.by == By::Stranger);
+        assert_eq!(strangers.count(), REFUSED_PER_APP_MAX - FAILED_PER_APP_MAX);
     }
 }
