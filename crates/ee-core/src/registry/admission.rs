@@ -77,7 +77,10 @@ impl Registry {
         if let Some(refusal) = self.precheck(registration) {
             return Decision::Refuse(refusal);
         }
-        if attested.node_proof == NodeProof::NotRegistered && self.is_foreign(registration, now) {
+        // The id may have been given a token while this session was being attested without one.
+        let is_guarded = !self.node_keys(&registration.node_id).is_empty();
+        let unproven = attested.node_proof == NodeProof::NotRegistered;
+        if unproven && (is_guarded || self.is_foreign(registration, now)) {
             return Decision::Refuse(SessionRefusal::NodeInUse);
         }
         let boot = Boot::of(attested);

@@ -421,6 +421,19 @@ fn node_id_of_another_repository_is_not_taken_while_its_agent_is_away() {
 }
 
 #[test]
+fn node_id_that_was_given_a_token_meanwhile_is_not_taken_without_it() {
+    let mut world = World::new();
+    let register = agent("uuid");
+    let mut attested = world.attested(&register);
+    assert!(matches!(world.decide(&attested), Decision::Join(_)));
+    let node = attested.registration.node_id.clone();
+    world.registry.set_node_keys(node, vec![[7; 32]]);
+    assert_eq!(refusal(world.decide(&attested)), SessionRefusal::NodeInUse);
+    attested.node_proof = NodeProof::Proved;
+    assert!(matches!(world.decide(&attested), Decision::Join(_)));
+}
+
+#[test]
 fn banned_node_is_refused_before_and_after_its_evidence() {
     let mut world = World::new();
     world.joins(&agent("uuid"));

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, str::FromStr, time::Duration};
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Query, State, rejection::PathRejection},
+    extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
+use ee_control::answers::Listed;
 use ee_protocol::{
     access::{Resource, Role, Scope, TokenId},
     http::{
@@ -18,22 +19,19 @@ use ee_protocol::{
     time::Timestamp,
 };
 use ee_store::TokenRow;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Deserialize;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
 use super::{
     answer::{ApiError, json},
     body::{self, JSON_MAX_BYTES},
+    caller::page_of,
+    paging,
 };
 use crate::{
     auth::{self, Actor, Draft, GRACE, Issued, LIFE},
     state::AppState,
 };
 
-/// Rows of a page unless `limit` says otherwise (EXPERIENCE 5).
-const PAGE: usize = 100;
-/// Rows of a page at most.
-const PAGE_MAX: usize = 1_000;
 /// Longest name of a token in characters: a line of a table.
 const NAME_MAX_CHARS: usize = 128;
 /// Resources of one token: enough for a person's apps, and short enough to check at each request.
@@ -43,32 +41,24 @@ const LIFE_MAX: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
 /// Longest grace of a rotation: a month.
 const GRACE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Query of the list.
-#[derive(Deserialize)]
-pub struct PageQuery {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
 /// Tokens by id.
 pub async fn token_list(
     State(state): State<AppState>,
     _: Extension<Actor>,
-    Query(query): Query<PageQuery>,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let after = query.cursor.as_deref().map(TokenId::from_str);
-    let after = after.transpose().map_err(|error| {
-        Problem::new(ProblemCode::InvalidField).detail(format!("cursor: {error}"))
-    })?;
-    let rows = state.auth.token_rows(after, limit);
-    let next_cursor = (rows.len() == limit).then(|| rows.last().map(|row| row.id.to_string()));
+    let page = paging::page(&uri, &state.cursors)?;
+    let after = page.after.as_deref().and_then(|after| after.parse().ok());
+    let rows = state.auth.token_rows(after, page.limit as usize);
+    let listed = Listed::of(rows, page.limit, |row| row.id.to_string());
     let now = state.now();
-    let tokens = rows.iter().map(|row| shown(row, now)).collect();
-    let next_cursor = next_cursor.flatten();
-    Ok(json(
-        StatusCode::OK,
-        &TokenList {
+    let listed = listed.map(|row| shown(&row, now));
+    Ok(page_of(
+        listed,
+        &state,
+        &uri,
+        &page,
+        |tokens, next_cursor| TokenList {
             tokens,
             next_cursor,
         },

@@ -199,6 +199,31 @@ async fn a_bound_reader_of_apps_sees_no_others() {
 }
 
 #[tokio::test]
+async fn tokens_are_listed_page_by_page() {
+    let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
+    for _ in 0..5 {
+        make(&running, json!({"role": "viewer"})).await;
+    }
+    let mut seen = Vec::new();
+    let mut path = "/v1/tokens?limit=2".to_owned();
+    loop {
+        let (status, page) = running.get_as(ADMIN, &path).await;
+        assert_eq!(status, 200, "{page}");
+        let tokens = page["tokens"].as_array().expect("a list");
+        seen.extend(tokens.iter().map(|token| token["id"].clone()));
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        path = format!("/v1/tokens?limit=2&cursor={cursor}");
+    }
+    let ids: std::collections::BTreeSet<String> = seen.iter().map(Value::to_string).collect();
+    assert_eq!((seen.len(), ids.len()), (5, 5));
+    let (_, forged) = running.get_as(ADMIN, "/v1/tokens?cursor=abc").await;
+    assert_eq!(forged["code"], "invalid_field");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_request_for_a_token_are_400() {
     let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
     for (body, code) in [
