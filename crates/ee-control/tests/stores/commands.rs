@@ -31,7 +31,15 @@ pub struct Author {
     reports: Vec<EntryId>,
     slashes: Vec<EntryId>,
     last_was_slash: bool,
+    /// How many commands it has made.
+    made: usize,
+    /// The hour that the debtor is paid for.
+    paid_for: Option<Period>,
 }
+
+/// Where in a story the debtor is told of: paid for an hour, it takes the money out, and the hour
+/// is taken back. Chance alone would hardly bring that about.
+const DEBTOR_FROM: usize = 300;
 
 impl Author {
     pub fn new(seed: u64) -> Self {
@@ -43,12 +51,17 @@ impl Author {
             reports: Vec::new(),
             slashes: Vec::new(),
             last_was_slash: false,
+            made: 0,
+            paid_for: None,
         }
     }
 
     /// How long nothing happens: mostly seconds, sometimes most of an hour.
     pub fn pause_us(&mut self) -> i64 {
         let seconds = match self.random.below(10) {
+            // Longer than pay is held.
+            _ if self.made == DEBTOR_FROM + 8 => 400,
+            _ if self.is_about_debtor() => 1,
             0 => 600 + self.random.below(2_400),
             _ => self.random.below(60),
         };
@@ -75,6 +88,12 @@ impl Author {
     /// The next command at this time.
     pub fn next(&mut self, now: Timestamp) -> Command {
         self.last_was_slash = false;
+        self.made += 1;
+        if self.made > DEBTOR_FROM
+            && let Some(command) = self.debtor(now, self.made - DEBTOR_FROM)
+        {
+            return command;
+        }
         if std::mem::take(&mut self.stopped) {
             return self.observer_start();
         }
@@ -99,6 +118,89 @@ impl Author {
             89..93 => self.finalize(now),
             _ => Command::Tick,
         }
+    }
+
+    fn is_about_debtor(&self) -> bool {
+        (DEBTOR_FROM..DEBTOR_FROM + 12).contains(&self.made)
+    }
+
+    fn debtor(&mut self, now: Timestamp, step: usize) -> Option<Command> {
+        let node: NodeId = "debtor".parse().unwrap();
+        let last = self.last_hour(now);
+        let period = *self.paid_for.get_or_insert(last);
+        let amount = |micros| Amount::new(MicroUsd::from_micros(micros)).unwrap();
+        let fact = |track| {
+            let (from, until) = (period.start(), period.end());
+            let node = node.clone();
+            Command::ReportFacts(ReportFacts {
+                node,
+                track,
+                from,
+                until,
+            })
+        };
+        Some(match step {
+            1 => Command::RegisterNode(RegisterNode {
+                node,
+                price: Price::new(MicroUsd::from_micros(400_000)),
+                effective_from: None,
+                vcpus: None,
+                stake: None,
+                tier: None,
+                allow_update: true,
+            }),
+            2 => Command::Purchase(Purchase {
+                account: id("user-0"),
+                amount: amount(900_000_000),
+                external_ref: None,
+            }),
+            3 => fact(Track::Health),
+            4 => fact(Track::Attestation),
+            5 => Command::ReportUsage(ReportUsage {
+                account: id("user-0"),
+                node,
+                period,
+                used: VcpuMicros::from_micros(3_600_000_000),
+                identity: UsageIdentity::None,
+                cumulative: false,
+            }),
+            6 => {
+                self.stopped = false;
+                self.observer_start()
+            }
+            7 => Command::ObserverBeat(ObserverBeat {
+                epoch: self.epoch,
+                watermark: now,
+            }),
+            8 => Command::Finalize(Finalize {
+                period,
+                node: Some(node),
+            }),
+            9 => Command::Tick,
+            10 => Command::Payout(Payout {
+                id: None,
+                account: (&node).into(),
+                amount: amount(350_000),
+                external_ref: None,
+            }),
+            11 => Command::FileAbuse(FileAbuse {
+                node,
+                period: Some(period),
+                reason: note("it mined"),
+                reported_by: note("a neighbour"),
+            }),
+            12 => Command::DecideAbuse(DecideAbuse {
+                report: *self.reports.last().expect("it was just filed"),
+                decision: Decision::Authorize,
+                authorized_by: note("somebody"),
+            }),
+            _ => return None,
+        })
+    }
+
+    fn last_hour(&self, now: Timestamp) -> Period {
+        let start = (now.unix_micros() / 1_000 / HOUR_MS - 1) * HOUR_MS;
+        Period::new(start, start + HOUR_MS).unwrap()
     }
 
     fn user(&mut self) -> AccountId {
@@ -171,7 +273,8 @@ impl Author {
         Command::Payout(Payout {
             id: self.client_id(),
             account: (&node).into(),
-            amount: self.amount(10_000),
+            // Enough to leave too little for a clawback.
+            amount: self.amount(200_000),
             external_ref: None,
         })
     }

@@ -3,12 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it stands")]
 
+mod audit;
 mod commands;
+mod faults;
 mod random;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU32, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
 };
 
 use ee_control::{
@@ -28,6 +33,7 @@ use ee_store::{
 use ee_testbed::postgres::{TEST_URL, new_schema};
 
 use commands::Author;
+use tokio::sync::oneshot;
 
 const LEDGER: [u8; 16] = *b"ledger of a test";
 /// Commands of one story; long enough for every kind to meet every other's leftovers.
@@ -57,10 +63,11 @@ struct Told {
 
 #[tokio::test]
 async fn random_commands_leave_the_same_rows_in_every_store() {
+    let mut written = BTreeSet::new();
     for seed in 1..=SEEDS {
         let memory = || Ledger::Memory(MemoryLedger::new(LEDGER));
         let expected = tell(memory(), seed, u64::MAX).await;
-        check_variety(&expected);
+        written.extend(check_variety(&expected));
 
         let store = Store::in_memory().unwrap();
         let sqlite = Ledger::Sqlite(SqliteLedger::open(store, LEDGER).await.unwrap());
@@ -82,6 +89,8 @@ async fn random_commands_leave_the_same_rows_in_every_store() {
             );
         }
     }
+    let all: BTreeSet<&str> = TABLES.iter().map(|table| table.name).collect();
+    assert_eq!(written, all, "each kind of row was written");
 }
 
 /// `None` where `cargo xtask test` found no PostgreSQL, and says so.
@@ -106,18 +115,18 @@ async fn tell(ledger: Ledger, seed: u64, restart: u64) -> Told {
         let opened = sequencer::open(ledger.clone(), port, policy()).await;
         let (handle, sequencer) = opened.unwrap();
         let until = COMMANDS.min(number.saturating_add(restart));
+        let (told, stop) = oneshot::channel();
         let part = async {
             while number < until {
                 one(&handle, &clock, &mut author, &mut replies, number).await;
                 number += 1;
             }
-            drop(handle);
+            // Whoever waits for it may have ended already.
+            let _ = told.send(());
         };
-        let stopped = tokio::join!(sequencer.run(std::future::pending()), part).0;
-        assert!(
-            matches!(stopped, sequencer::Stopped::Abandoned),
-            "{stopped:?}"
-        );
+        let stop = async { stop.await.unwrap() };
+        let stopped = tokio::join!(sequencer.run(stop), part).0;
+        assert!(matches!(stopped, sequencer::Stopped::Asked), "{stopped:?}");
     }
     Told {
         replies,
@@ -196,27 +205,12 @@ fn check(store: &str, told: &Told, expected: &Told) {
     assert_eq!(told, expected, "{store}");
 }
 
-/// A story in which little happens would prove little.
-fn check_variety(told: &Told) {
-    let done = told
-        .replies
-        .iter()
-        .filter(|reply| reply.outcome.is_ok())
-        .count();
-    assert!(
-        done * 2 > told.replies.len(),
-        "{done} of {}",
-        told.replies.len()
-    );
-    let empty: Vec<&str> = told
-        .tables
-        .iter()
-        .filter(|(_, rows)| rows.is_empty())
-        .map(|(name, _)| *name)
-        .collect();
-    assert_eq!(
-        empty,
-        Vec::<&str>::new(),
-        "tables that nothing was written to"
-    );
+/// A story in which little happens would prove little. What it wrote to.
+fn check_variety(told: &Told) -> BTreeSet<&'static str> {
+    let outcomes = told.replies.iter().map(|reply| &reply.outcome);
+    let done = outcomes.filter(|outcome| outcome.is_ok()).count();
+    let commands = told.replies.len();
+    assert!(done * 2 > commands, "{done} of {commands}");
+    let written = told.tables.iter().filter(|(_, rows)| !rows.is_empty());
+    written.map(|(name, _)| *name).collect()
 }
