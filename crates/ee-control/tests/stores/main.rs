@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it stands")]
 
 mod audit;
+mod backup;
 mod commands;
 mod faults;
 mod random;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::books::{Command, Outcome, Principal, Refusal};
 
-/// Seeds of the fuzz test; the nightly form takes more from the environment of its runner.
+/// Seeds of the fuzz test: a second of work.
 const FUZZED: u64 = 20_000;
 
 fn record(dice: &mut Dice) -> Record {

@@ -193,7 +193,10 @@ pub async fn verify<S: LedgerStore>(store: &S, checks: &[Check]) -> Result<Repor
             }
         }
         if check == Check::Balances {
-            sums::balances(store, &mut report).await?;
+            match sums::balances(store, &mut report).await {
+                Err(StoreError::Corrupt(what)) => report.add(check, format!("sums: {what}")),
+                other => other?,
+            }
         }
     }
     Ok(report)

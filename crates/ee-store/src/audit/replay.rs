@@ -80,7 +80,14 @@ fn journal_page(after: Option<Row>) -> Page {
 impl Replayed {
     /// Carries out a batch; false if it does not fit behind the one before.
     async fn batch(&mut self, row: Row) -> Result<bool, StoreError> {
-        let (header, body, root) = read_batch(row)?;
+        let (header, body, root) = match read_batch(row) {
+            Ok(batch) => batch,
+            Err(StoreError::Corrupt(what)) => {
+                self.find(format!("behind batch {}: {what}", self.head.batch));
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(why) = self.misfit(&header, &body, root) {
             self.find(format!("batch {}: {why}", header.batch));
             return Ok(false);
