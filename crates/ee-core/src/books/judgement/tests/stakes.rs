@@ -378,3 +378,31 @@ fn settings_hold_for_periods_that_start_later() {
     rig.until(HOUR.1 + GRACE_S);
     assert_eq!(rig.tick().judged, 1);
 }
+
+#[test]
+fn a_second_report_claws_nothing_back_twice() {
+    let mut rig = passed_hour();
+    rig.finalize().expect("settled");
+    let (from, to) = (ee_account("n1"), ee_account("u3"));
+    let spend = Transfer {
+        id: None,
+        from,
+        to,
+        amount: amount(30_000),
+        open_account: true,
+    };
+    rig.run(Command::Transfer(spend)).expect("spent");
+    for moved in [10_000, 0] {
+        let report = rig.file_abuse(Some(HOUR));
+        let filed = rig.decide_abuse(report, Decision::Authorize);
+        assert_eq!(filed.map(|filed| filed.moved), Ok(usd(moved)));
+    }
+    // Two later hours: the first pays the debt of 30 000, and nothing is owed after it.
+    let hours = [1, 2].map(|hour| (HOUR.1 + hour * 3_600, HOUR.1 + (hour + 1) * 3_600));
+    for hour in hours {
+        rig.lock("u1", "n1", hour, None);
+    }
+    rig.until(hours[1].1 + GRACE_S);
+    rig.tick();
+    assert_eq!(rig.posted("n1"), 10_000 + 40_000);
+}

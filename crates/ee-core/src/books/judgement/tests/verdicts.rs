@@ -295,3 +295,18 @@ fn what_nothing_needs_is_forgotten() {
         "the store knows it still"
     );
 }
+
+#[test]
+fn no_verdict_before_all_is_told() {
+    let policy = crate::books::Policy {
+        settlement_grace_s: 0,
+        ..crate::books::Policy::documented()
+    };
+    let mut rig = Rig::with(policy);
+    rig.lock_hour("u1");
+    rig.until(HOUR.1 - 5);
+    rig.unwatched_until(HOUR.1);
+    assert_eq!(rig.tick().judged, 0, "the last 5 seconds are not told");
+    rig.until(HOUR.1 + 5);
+    assert_eq!(rig.tick().judged, 1);
+}
