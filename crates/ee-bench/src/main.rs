@@ -10,6 +10,7 @@
 )]
 
 mod backend;
+mod ledger;
 mod load;
 mod process;
 mod stopwatch;
@@ -35,6 +36,8 @@ enum What {
     Tunnel(tunnel::Options),
     /// Verdicts per second and core, beside one P-256 verification.
     Verdict(verdict::Options),
+    /// The books: transfers, settlement, restart, beside raw fdatasync and a naive ledger.
+    Ledger(ledger::Options),
     /// The backend of the tunnel benchmark, as a process of its own.
     #[command(hide = true)]
     Backend {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Tunnel(options) => tunnel::run(&options),
         What::Verdict(options) => verdict::run(&options),
+        What::Ledger(options) => ledger::run(&options),
         What::Backend { listen } => backend::run(listen),
     };
     match outcome {
