@@ -64,7 +64,7 @@ impl SimulatedServer {
             .map_err(|problems| anyhow::anyhow!(super::joined(&problems)))?;
         super::log_to_stderr(&settings.log);
         let options = ServerOptions::new(seed.trust_root());
-        let server = Server::start(settings, options).await?;
+        let server = Box::pin(Server::start(settings, options)).await?;
         Ok(Self {
             server,
             _world: world,

@@ -100,6 +100,15 @@ fn every_command_of_the_books_prints_one_json_value() {
     desk.admin(&["credits", "transfer", "alice", "bob", "1.5"]);
     let stake = desk.admin(&["node", "stake", "n1", "deposit", "2", "--account", "alice"]);
     assert!(stake["transfer_id"].is_string());
+    lock_and_release(&desk, &period);
+    report_and_dispute(&desk, &period);
+    assert!(desk.admin(&["settle", "ls", "--node", "n1"])["settlements"].is_array());
+    assert_eq!(desk.admin(&["settle", "show", &period])["state"], "open");
+    assert_eq!(desk.admin(&["whoami"])["name"], "env:admin");
+    lists(&desk);
+}
+
+fn lock_and_release(desk: &Desk, period: &str) {
     let lock = [
         "lock",
         "create",
@@ -110,7 +119,7 @@ fn every_command_of_the_books_prints_one_json_value() {
         "--vcpus",
         "2",
         "--period",
-        &period,
+        period,
     ];
     let lock = desk.admin(&lock);
     assert_eq!(lock["amount_micro_usd"], "100000");
@@ -129,6 +138,9 @@ fn every_command_of_the_books_prints_one_json_value() {
         desk.admin(&["account", "show", "alice"])["posted_micro_usd"],
         "21500000"
     );
+}
+
+fn report_and_dispute(desk: &Desk, period: &str) {
     let report = [
         "usage",
         "report",
@@ -137,7 +149,7 @@ fn every_command_of_the_books_prints_one_json_value() {
         "--node",
         "n1",
         "--period",
-        &period,
+        period,
         "--vcpu-hours",
         "0.5",
         "--usage-id",
@@ -150,7 +162,7 @@ fn every_command_of_the_books_prints_one_json_value() {
         used["usage_id"]
     );
     let filed = desk.admin(&[
-        "abuse", "file", "n1", "--reason", "mining", "--period", &period,
+        "abuse", "file", "n1", "--reason", "mining", "--period", period,
     ]);
     let report = filed["report_id"].as_str().expect("an id");
     assert_eq!(
@@ -158,9 +170,9 @@ fn every_command_of_the_books_prints_one_json_value() {
         "pending"
     );
     assert_eq!(desk.admin(&["abuse", "deny", report])["status"], "denied");
-    assert!(desk.admin(&["settle", "ls", "--node", "n1"])["settlements"].is_array());
-    assert_eq!(desk.admin(&["settle", "show", &period])["state"], "open");
-    assert_eq!(desk.admin(&["whoami"])["name"], "env:admin");
+}
+
+fn lists(desk: &Desk) {
     let entries = desk.admin(&["account", "entries", "alice"]);
     assert!(
         entries["entries"].as_array().is_some_and(|e| e.len() >= 3),

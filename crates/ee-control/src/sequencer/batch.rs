@@ -10,7 +10,7 @@ use ee_core::{
 use ee_protocol::{account::Note, time::Timestamp};
 use ee_store::{
     StoreError,
-    ledger::{CommitError, LedgerStore, books},
+    ledger::{CommitError, LedgerStore, books, needs},
 };
 
 use super::{Sequencer, Stopped};
@@ -83,7 +83,7 @@ impl Sequencer {
         if goes_on {
             needs.extend(Command::Tick.needs());
         }
-        books::fetch(&self.ledger, needs).await
+        needs::fetch(&self.ledger, needs).await
     }
 
     /// Answers what was answered before, and decides what was not.

@@ -129,16 +129,7 @@ impl Author {
         let last = self.last_hour(now);
         let period = *self.paid_for.get_or_insert(last);
         let amount = |micros| Amount::new(MicroUsd::from_micros(micros)).unwrap();
-        let fact = |track| {
-            let (from, until) = (period.start(), period.end());
-            let node = node.clone();
-            Command::ReportFacts(ReportFacts {
-                node,
-                track,
-                from,
-                until,
-            })
-        };
+        let fact = |track| covered(&node, track, period);
         Some(match step {
             1 => Command::RegisterNode(RegisterNode {
                 node,
@@ -523,4 +514,13 @@ fn id(text: &str) -> AccountId {
 
 fn note(text: &str) -> Note {
     Note::parse(text).unwrap()
+}
+
+fn covered(node: &NodeId, track: Track, period: Period) -> Command {
+    Command::ReportFacts(ReportFacts {
+        node: node.clone(),
+        track,
+        from: period.start(),
+        until: period.end(),
+    })
 }

@@ -149,13 +149,13 @@ async fn one(
     let route = "POST /v1/stories";
     let submission = Submission {
         principal: Principal::Role(Role::Admin),
-        key: (number % 2 == 0).then_some(RequestKey { route, key }),
+        key: (number.is_multiple_of(2)).then_some(RequestKey { route, key }),
         command,
     };
     let reply = handle.submit(submission.clone()).await.unwrap();
     handle.read(|books| books.audit()).await.unwrap().unwrap();
     author.hear(&reply);
-    if submission.key.is_some() && number % REPEAT == 0 {
+    if submission.key.is_some() && number.is_multiple_of(REPEAT) {
         let again = handle.submit(submission).await.unwrap();
         assert!(again.replayed);
         assert_eq!((&again.outcome, again.seq), (&reply.outcome, reply.seq));

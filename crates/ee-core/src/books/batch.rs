@@ -19,7 +19,7 @@ struct Savepoint {
     next_account: AccountNo,
     transfers: usize,
     clients: usize,
-    next_idx: u16,
+    next_idx: u32,
 }
 
 impl Books {

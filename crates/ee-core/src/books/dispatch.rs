@@ -4,6 +4,7 @@ use ee_protocol::time::Timestamp;
 
 use super::{
     Books, Command, EntryNo, Head, Known, Outcome, Principal, Refusal, Seq, command::TRANSFER_KIND,
+    ids::IDX_BITS,
 };
 
 /// The command in hand: what every module of the books is given beside its fields.
@@ -101,10 +102,8 @@ impl Books {
             seq: step.seq,
             idx: self.next_idx,
         };
-        self.next_idx = self
-            .next_idx
-            .checked_add(1)
-            .expect("a command makes few rows");
+        assert!(self.next_idx >> IDX_BITS == 0, "a command makes few rows");
+        self.next_idx += 1;
         no
     }
 }

@@ -381,7 +381,7 @@ fn rows_of(
 ) -> impl Iterator<Item = &FactRow> {
     let bound = |seq, idx| (node, EntryNo { seq: Seq(seq), idx });
     facts
-        .range(bound(0, 0)..=bound(u64::MAX, u16::MAX))
+        .range(bound(0, 0)..=bound(u64::MAX, u32::MAX))
         .map(|(_, row)| row)
 }
 

@@ -82,7 +82,7 @@ pub struct Books {
     head: Head,
     durable: Head,
     /// The next row of the command in hand.
-    next_idx: u16,
+    next_idx: u32,
     accounts: numbered::Accounts,
     names: Lookup<AccountName, AccountNo>,
     transfers: Vec<TransferRow>,

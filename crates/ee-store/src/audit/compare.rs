@@ -24,7 +24,14 @@ pub(super) async fn table<S: LedgerStore>(
     let mut after: Option<Row> = None;
     let limit = match check {
         Check::Chain | Check::Backup => PAGE_BATCHES,
-        _ => PAGE_ROWS,
+        Check::Balances
+        | Check::Transfers
+        | Check::Locks
+        | Check::Verdicts
+        | Check::Requests
+        | Check::Facts
+        | Check::Stake
+        | Check::Replay => PAGE_ROWS,
     };
     loop {
         let rows = store

@@ -10,7 +10,8 @@ use crate::{
     error::StoreError,
     ledger::{
         Direction, Head, LedgerStore, MemoryLedger, Page, Row,
-        books::{self, fetch, read_batch},
+        books::{self, read_batch},
+        needs::fetch,
         tables::JOURNAL,
     },
 };

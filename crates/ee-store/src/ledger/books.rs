@@ -1,25 +1,21 @@
 //! Between the books and their tables: what a batch changed, what the start loads, what a command
 //! needs.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use ee_core::books::{
-    AccountNo, Changes, EntryNo, Known, Need, Rows,
-    known::RequestKey,
+    Changes, Rows,
     rows::{
-        AbuseRow, AccountRow, ClientRow, LockState, MeterKey, MeterRow, PolicyRow, RequestRow,
-        SettlementKey, SettlementRow, SettlementState,
+        AbuseRow, LockState, MeterKey, MeterRow, PolicyRow, RequestRow, SettlementRow,
+        SettlementState,
     },
 };
 use ee_core::journal::{Body, Header, Root};
-use ee_protocol::{account::AccountId, period::PERIOD_MAX_MS, time::Timestamp};
+use ee_protocol::{period::PERIOD_MAX_MS, time::Timestamp};
 
 use super::{
     Batch, Cell, Direction, Head, LedgerStore, Lookup, Page, Row, Table, TableChange,
-    rows::{
-        field::{Field, Stored},
-        tables::*,
-    },
+    rows::{field::Field, stored::Stored, tables::*},
     tables::JOURNAL,
 };
 use crate::error::StoreError;
@@ -341,156 +337,4 @@ async fn pages<S: LedgerStore, T: Stored>(
 /// The names of a table's key, for a page in its order.
 pub(crate) fn key_order(table: &'static Table) -> &'static [&'static str] {
     &table.order[..table.key]
-}
-
-/// The rows that commands need and memory does not have.
-///
-/// # Errors
-/// When the store cannot be read, or holds what no server wrote.
-pub async fn fetch<S: LedgerStore>(
-    store: &S,
-    needs: impl IntoIterator<Item = Need>,
-) -> Result<Known, StoreError> {
-    let needs: BTreeSet<Need> = needs.into_iter().collect();
-    let mut known = Known::default();
-    if needs.is_empty() {
-        return Ok(known);
-    }
-    let wanted: Vec<Lookup> = needs.iter().map(lookup).collect();
-    let answers = store.lookup(wanted).await?;
-    for (need, rows) in needs.into_iter().zip(answers) {
-        let Some(row) = rows.into_iter().next() else {
-            continue;
-        };
-        match need {
-            Need::Request(key) => {
-                known.requests.insert(key, RequestRow::from_row(row)?);
-            }
-            Need::Client(key) => {
-                known.clients.insert(key, ClientRow::from_row(row)?);
-            }
-            Need::Lock(no) => {
-                known.locks.insert(no, Stored::from_row(row)?);
-            }
-            Need::Settlement(_, period) => {
-                let node = AccountRow::from_row(row)?.no;
-                add_settlement(store, SettlementKey { node, period }, &mut known).await?;
-            }
-            Need::Report(no) => {
-                let report = AbuseRow::from_row(row)?;
-                add_periods(store, &report, &mut known).await?;
-                known.reports.insert(no, report);
-            }
-            Need::Slash(no) => {
-                known.slashes.insert(no, Stored::from_row(row)?);
-            }
-        }
-    }
-    Ok(known)
-}
-
-fn lookup(need: &Need) -> Lookup {
-    match need {
-        Need::Request(key) => request_lookup(key),
-        Need::Client(key) => {
-            let (form, scope, node, id) = client_parts(key);
-            Lookup {
-                table: &CLIENT,
-                columns: &["form", "scope", "node", "id"],
-                values: vec![
-                    form.to_cell(),
-                    Cell::Text(scope),
-                    Cell::Text(node),
-                    id.to_cell(),
-                ],
-            }
-        }
-        Need::Lock(no) => by_number(&LOCK, *no),
-        Need::Settlement(node, _) => by_name(node),
-        Need::Report(no) => by_number(&ABUSE, *no),
-        Need::Slash(no) => by_number(&SLASH, *no),
-    }
-}
-
-fn request_lookup(key: &RequestKey) -> Lookup {
-    Lookup {
-        table: &REQUEST,
-        columns: &["principal", "route", "key"],
-        values: vec![
-            key.principal.to_cell(),
-            key.route.to_cell(),
-            key.key.to_cell(),
-        ],
-    }
-}
-
-fn by_number(table: &'static Table, no: EntryNo) -> Lookup {
-    Lookup {
-        table,
-        columns: &["no"],
-        values: vec![no.to_cell()],
-    }
-}
-
-fn by_name(id: &AccountId) -> Lookup {
-    Lookup {
-        table: &ACCOUNT,
-        columns: &["name"],
-        values: vec![id.to_cell()],
-    }
-}
-
-async fn add_settlement<S: LedgerStore>(
-    store: &S,
-    key: SettlementKey,
-    known: &mut Known,
-) -> Result<(), StoreError> {
-    let wanted = Lookup {
-        table: &SETTLEMENT,
-        columns: &["node", "start_ms", "end_ms"],
-        values: vec![
-            key.node.to_cell(),
-            key.period.start_ms().to_cell(),
-            key.period.end_ms().to_cell(),
-        ],
-    };
-    for row in store.lookup(vec![wanted]).await?.into_iter().flatten() {
-        known.settlements.insert(key, SettlementRow::from_row(row)?);
-    }
-    Ok(())
-}
-
-/// The settlements and meters that an abuse report may take back.
-async fn add_periods<S: LedgerStore>(
-    store: &S,
-    report: &AbuseRow,
-    known: &mut Known,
-) -> Result<(), StoreError> {
-    let of_node = |table| Lookup {
-        table,
-        columns: &["node"],
-        values: vec![report.node.to_cell()],
-    };
-    let answers = store
-        .lookup(vec![of_node(&SETTLEMENT), of_node(&METER)])
-        .await?;
-    let [settlements, meters] = <[Vec<Row>; 2]>::try_from(answers)
-        .map_err(|_| StoreError::Corrupt("an answer is missing".to_owned()))?;
-    let until = report.until.unwrap_or(Timestamp::FAR_FUTURE);
-    let touches =
-        |period: ee_protocol::period::Period| period.end() > report.from && period.start() < until;
-    for row in settlements {
-        let row = SettlementRow::from_row(row)?;
-        if touches(row.key.period) {
-            known.settlements.insert(row.key, row);
-        }
-    }
-    for row in meters {
-        let row = MeterRow::from_row(row)?;
-        let (node, period): (AccountNo, _) = (row.key.node, row.key.period);
-        if touches(period) {
-            known.meters.or_default((node, period)).push(row);
-        }
-    }
-    Ok(())
 }

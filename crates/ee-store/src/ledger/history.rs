@@ -16,7 +16,7 @@ use ee_protocol::{period::Period, time::Timestamp};
 
 use super::{
     Cell, Direction, LedgerStore, Lookup, Page,
-    rows::field::{Field, Stored},
+    rows::{field::Field, stored::Stored},
 };
 use crate::error::StoreError;
 

@@ -20,6 +20,7 @@ pub mod books;
 mod cell;
 pub mod history;
 mod memory;
+pub mod needs;
 pub mod rows;
 mod sqlite;
 pub mod tables;

@@ -31,7 +31,7 @@ BEGIN
     SELECT RAISE(ABORT, 'the journal is append-only');
 END;
 
--- Numbers of rows ("no") are seq * 65536 + idx: one integer in the order of time.
+-- Numbers of rows ("no") are seq * 2^22 + idx: one integer in the order of time.
 CREATE TABLE account (
     no INTEGER NOT NULL PRIMARY KEY CHECK (no > 0),
     name TEXT NOT NULL UNIQUE,

@@ -34,7 +34,7 @@ CREATE TRIGGER journal_keeps_rows
 BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Numbers of rows ("no") are seq * 65536 + idx: one integer in the order of time.
+-- Numbers of rows ("no") are seq * 2^22 + idx: one integer in the order of time.
 CREATE TABLE account (
     no BIGINT NOT NULL PRIMARY KEY CHECK (no > 0),
     name TEXT COLLATE "C" NOT NULL UNIQUE,

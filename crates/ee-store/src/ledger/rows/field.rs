@@ -3,7 +3,7 @@
 use ee_core::{
     books::{
         AccountNo, EntryNo, Outcome, Policy, Principal, Refusal, Seq,
-        ids::Fingerprint,
+        ids::{Fingerprint, IDX_BITS},
         principal::Role,
         rows::{
             AccountKind, DayRevenue, Decision, Ending, FactKind, LockMode, LockState, ReasonRow,
@@ -22,11 +22,8 @@ use ee_protocol::{
 
 use crate::{
     error::StoreError,
-    ledger::{Cell, ColumnKind, Presence, Row, Table},
+    ledger::{Cell, ColumnKind, Presence},
 };
-
-/// Bits of an [`EntryNo`]'s index: the whole number is one integer, in the order of time.
-const IDX_BITS: u32 = 16;
 
 /// What fits into one column.
 pub(crate) trait Field: Sized {
@@ -212,11 +209,12 @@ integers! {
     VcpuMicros: u64, |used| used.micros(), |micros| Ok(Self::from_micros(micros));
     AccountNo: u32, |no| no.0, |no| Ok(Self(no));
     Seq: u64, |seq| seq.0, |seq| Ok(Self(seq));
+    // One integer, in the order of time.
     EntryNo: u64, |no| no.seq.0 << IDX_BITS | u64::from(no.idx), |number| {
         let idx = number & ((1 << IDX_BITS) - 1);
         Ok(Self {
             seq: Seq(number >> IDX_BITS),
-            idx: u16::try_from(idx).expect("sixteen bits"),
+            idx: u32::try_from(idx).expect("few bits"),
         })
     };
 }
@@ -348,60 +346,3 @@ impl Field for Principal {
         parsed.ok_or_else(|| corrupt("principal", &Cell::Text(text)))
     }
 }
-
-/// What a table holds.
-pub(crate) trait Stored: Sized {
-    /// The table.
-    const TABLE: &'static Table;
-
-    /// The row's cells.
-    fn to_row(&self) -> Row;
-
-    /// The row that these cells are.
-    ///
-    /// # Errors
-    /// When no server wrote them.
-    fn from_row(row: Row) -> Result<Self, StoreError>;
-}
-
-/// Declares a table and the way between its rows and the books' own: columns with their types and
-/// where their values come from, then what the values make.
-macro_rules! stored {
-    ($(
-        $table:ident = $name:literal, key $key:literal, $discipline:ident, $kind:ty, |$row:ident| {
-            $($column:ident: $type:ty = $value:expr),* $(,)?
-        } => $made:expr;
-    )*) => {$(
-        #[doc = concat!("The table `", $name, "`.")]
-        pub static $table: $crate::ledger::Table = $crate::ledger::Table {
-            name: $name,
-            columns: &[$($crate::ledger::Column {
-                name: stringify!($column),
-                kind: <$type as $crate::ledger::rows::field::Field>::KIND,
-                presence: <$type as $crate::ledger::rows::field::Field>::PRESENCE,
-            }),*],
-            order: &[$(stringify!($column)),*],
-            key: $key,
-            discipline: $crate::ledger::Discipline::$discipline,
-        };
-
-        impl $crate::ledger::rows::field::Stored for $kind {
-            const TABLE: &'static $crate::ledger::Table = &$table;
-
-            fn to_row(&self) -> $crate::ledger::Row {
-                let $row = self;
-                vec![$(<$type as $crate::ledger::rows::field::Field>::to_cell(&$value)),*]
-            }
-
-            fn from_row(row: $crate::ledger::Row) -> Result<Self, $crate::StoreError> {
-                let mut cells = row.into_iter();
-                $(let $column = <$type as $crate::ledger::rows::field::Field>::from_cell(
-                    cells.next().unwrap_or($crate::ledger::Cell::Null),
-                )?;)*
-                Ok($made)
-            }
-        }
-    )*};
-}
-
-pub(crate) use stored;

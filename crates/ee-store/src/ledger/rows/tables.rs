@@ -23,7 +23,7 @@ use ee_protocol::{
     time::Timestamp,
 };
 
-use super::field::{corrupt, stored};
+use super::{field::corrupt, stored::stored};
 use crate::{error::StoreError, ledger::Cell};
 
 stored! {
