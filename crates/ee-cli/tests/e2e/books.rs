@@ -1,6 +1,6 @@
 //! The commands of the books as people and scripts use them.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::support::{ADMIN_TOKEN, ControlPlane, easyenclave};
 /// A control plane and commands that talk to it.
 struct Desk {
     control: ControlPlane,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Desk {
@@ -17,7 +17,7 @@ impl Desk {
         let dir = tempfile::tempdir().expect("a folder");
         Self {
             control: ControlPlane::start(dir.path(), &[]),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -305,4 +305,26 @@ fn a_wallet_token_moves_its_own_money_and_sees_nobody_elses() {
     }
     let seen = desk.json(&alice, &["account", "ls"]);
     assert_eq!(seen["accounts"].as_array().map(Vec::len), Some(1), "{seen}");
+}
+
+#[test]
+fn an_audit_names_the_changed_cell_and_its_exit_status_is_a_no() {
+    let desk = Desk::open();
+    desk.admin(&["credits", "purchase", "alice", "25"]);
+    let database = desk.dir.path().join("control-plane.db");
+    let database = database.display().to_string();
+    let audit = ["audit", "verify", "--db", &database, "all"];
+    let sound = desk.run(ADMIN_TOKEN, &audit);
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
+    drop(desk.control);
+    let theft = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute(\"UPDATE \
+                 account SET posted = posted + 5 WHERE name = 'alice'\"); db.commit()";
+    let stolen = Command::new("python3")
+        .args(["-c", theft, &database])
+        .status();
+    assert!(stolen.expect("python3").success());
+    let broken = easyenclave().args(audit).output().expect("our own binary");
+    assert_eq!(broken.status.code(), Some(3), "{broken:?}");
+    let said = String::from_utf8_lossy(&broken.stdout);
+    assert!(said.contains("account: posted of"), "{said}");
 }

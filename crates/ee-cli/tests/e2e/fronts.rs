@@ -88,7 +88,7 @@ impl World {
         self.fill("nginx", "nginx.conf", &folder, port);
         let mut command = Command::new(program);
         command.arg("-c").arg(folder.join("nginx.conf"));
-        command.args(["-g", "daemon off;"]);
+        command.args(["-g", "daemon off; master_process off;"]);
         Some(Front::start("nginx", command, port, None))
     }
 
