@@ -143,15 +143,32 @@ pub fn done_at<T: Serialize>(status: StatusCode, answered: &Answered<T>) -> Resp
     response.into_response()
 }
 
-/// Marks an answer that shows the books with a record that it surely includes.
+/// Marks an answer that shows the books with a record that it surely includes. Writes carry their
+/// own, and do not wait for the one before them to be durable.
 pub async fn stamp(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let seq = state.books.read(|books| books.head().seq.0).await;
+    // What a read shows is at least what stood before it.
+    let before = match request.method().is_safe() {
+        true => seq(&state).await,
+        false => None,
+    };
     let mut response = next.run(request).await;
-    if let Ok(seq) = seq {
-        let seq = HeaderValue::from(seq);
-        response.headers_mut().entry(LEDGER_SEQ).or_insert(seq);
+    if response.headers().contains_key(LEDGER_SEQ) {
+        return response;
+    }
+    let stamp = match before {
+        Some(seq) => Some(seq),
+        None => seq(&state).await,
+    };
+    if let Some(seq) = stamp {
+        let headers = response.headers_mut();
+        headers.insert(LEDGER_SEQ, HeaderValue::from(seq));
     }
     response
+}
+
+/// The last record; none while the books do not answer.
+async fn seq(state: &AppState) -> Option<u64> {
+    state.books.read(|books| books.head().seq.0).await.ok()
 }
 
 /// A refusal with its place in the journal.

@@ -270,29 +270,9 @@ pub(crate) async fn all<S: LedgerStore, T: Stored>(store: &S) -> Result<Vec<T>, 
 /// When the store cannot be read, or holds what no server wrote.
 pub(crate) async fn each<S: LedgerStore, T: Stored>(
     store: &S,
-    mut take: impl FnMut(T),
+    take: impl FnMut(T),
 ) -> Result<(), StoreError> {
-    let mut after = None;
-    loop {
-        let rows = store
-            .page(Page {
-                table: T::TABLE,
-                equals: Vec::new(),
-                order: key_order(T::TABLE),
-                after: after.take(),
-                direction: Direction::Ascending,
-                limit: PAGE_ROWS,
-            })
-            .await?;
-        let more = rows.len() == PAGE_ROWS as usize;
-        after = rows.last().map(|row| T::TABLE.key_of(row).to_vec());
-        for row in rows {
-            take(T::from_row(row)?);
-        }
-        if !more {
-            return Ok(());
-        }
-    }
+    each_of(store, Vec::new(), take).await
 }
 
 async fn kept<S: LedgerStore, T: Stored>(
@@ -308,6 +288,20 @@ async fn pages<S: LedgerStore, T: Stored>(
     keep: impl Fn(&T) -> bool,
 ) -> Result<Vec<T>, StoreError> {
     let mut found = Vec::new();
+    let take = |row| {
+        if keep(&row) {
+            found.push(row);
+        }
+    };
+    each_of(store, equals, take).await?;
+    Ok(found)
+}
+
+async fn each_of<S: LedgerStore, T: Stored>(
+    store: &S,
+    equals: Vec<(&'static str, Cell)>,
+    mut take: impl FnMut(T),
+) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let rows = store
@@ -323,13 +317,10 @@ async fn pages<S: LedgerStore, T: Stored>(
         let more = rows.len() == PAGE_ROWS as usize;
         after = rows.last().map(|row| T::TABLE.key_of(row).to_vec());
         for row in rows {
-            let row = T::from_row(row)?;
-            if keep(&row) {
-                found.push(row);
-            }
+            take(T::from_row(row)?);
         }
         if !more {
-            return Ok(found);
+            return Ok(());
         }
     }
 }
