@@ -3,20 +3,26 @@
 //!
 //! Kernel facilities (netem) are not assumed. Faults take effect on open connections too.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod path;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{AbortHandle, JoinSet},
-    time::sleep,
 };
 
+use self::path::{Cut, relay};
 use crate::serve::any_port;
-
-/// Bytes moved at once: small enough for rates and cuts to be exact, large enough for bulk.
-const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Which way bytes flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +38,16 @@ pub enum Direction {
 pub enum LinkFault {
     /// Nothing.
     None,
-    /// Every chunk arrives this much later.
+    /// Everything arrives this much later; as much as ever is under way at once.
     Delay(Duration),
+    /// The same by a time that changes from chunk to chunk, evenly between the two. Order stays, as
+    /// TCP keeps it.
+    Jitter {
+        /// Nothing is faster.
+        least: Duration,
+        /// Nothing is slower, but for waiting behind what came before.
+        most: Duration,
+    },
     /// So many bytes a second in each direction.
     Rate {
         /// Bytes a second, at least one.
@@ -50,6 +64,13 @@ pub enum LinkFault {
         /// Bytes that still arrive.
         bytes: u64,
     },
+    /// The same, but both ends see a clean end of the stream (FIN) in place of a reset.
+    EndAfter {
+        /// The direction that is counted.
+        direction: Direction,
+        /// Bytes that still arrive.
+        bytes: u64,
+    },
     /// Every connection is reset, new ones as soon as they are accepted.
     Reset,
 }
@@ -58,8 +79,41 @@ pub enum LinkFault {
 pub struct ChaosLink {
     addr: SocketAddr,
     fault: watch::Sender<LinkFault>,
-    open: Arc<()>,
+    traffic: Arc<Traffic>,
     accepting: AbortHandle,
+}
+
+/// What all connections of a link have in common.
+#[derive(Default)]
+struct Traffic {
+    up: AtomicU64,
+    down: AtomicU64,
+    open: AtomicU64,
+}
+
+impl Traffic {
+    fn passed(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+}
+
+/// One connection that counts as open.
+struct Counted(Arc<Traffic>);
+
+impl Counted {
+    fn new(traffic: &Arc<Traffic>) -> Self {
+        traffic.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(traffic))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ChaosLink {
@@ -68,8 +122,8 @@ impl ChaosLink {
         let listener = TcpListener::bind(any_port()).await?;
         let addr = listener.local_addr()?;
         let (fault, faults) = watch::channel(LinkFault::None);
-        let open = Arc::new(());
-        let accept = accept(listener, target, faults, Arc::clone(&open));
+        let traffic = Arc::new(Traffic::default());
+        let accept = accept(listener, target, faults, Arc::clone(&traffic));
         #[expect(
             clippy::disallowed_methods,
             reason = "a link owns its task: it is aborted when the link is dropped"
@@ -78,7 +132,7 @@ impl ChaosLink {
         Ok(Self {
             addr,
             fault,
-            open,
+            traffic,
             accepting,
         })
     }
@@ -94,9 +148,13 @@ impl ChaosLink {
     }
 
     /// Connections that are open now.
-    pub fn connections(&self) -> usize {
-        // The link and its task hold one each.
-        Arc::strong_count(&self.open).saturating_sub(2)
+    pub fn connections(&self) -> u64 {
+        self.traffic.open.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have passed this way, over all connections since the link was started.
+    pub fn passed(&self, direction: Direction) -> u64 {
+        self.traffic.passed(direction).load(Ordering::Relaxed)
     }
 }
 
@@ -110,162 +168,33 @@ async fn accept(
     listener: TcpListener,
     target: SocketAddr,
     faults: watch::Receiver<LinkFault>,
-    open: Arc<()>,
+    traffic: Arc<Traffic>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
-                let (faults, open) = (faults.clone(), Arc::clone(&open));
-                connections.spawn(async move {
-                    let _open = open;
-                    connect(client, target, faults).await;
-                });
+                let (faults, counted) = (faults.clone(), Counted::new(&traffic));
+                connections.spawn(async move { connect(client, target, &faults, &counted.0).await });
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn connect(client: TcpStream, target: SocketAddr, faults: watch::Receiver<LinkFault>) {
-    let Ok(server) = TcpStream::connect(target).await else {
+async fn connect(
+    mut client: TcpStream,
+    target: SocketAddr,
+    faults: &watch::Receiver<LinkFault>,
+    traffic: &Traffic,
+) {
+    let Ok(mut server) = TcpStream::connect(target).await else {
         let _ = client.set_zero_linger();
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let (mut client, mut server) = (client, server);
-    if relay(&mut client, &mut server, faults).await.is_err() {
+    if let Err(Cut::Reset) = relay(&mut client, &mut server, faults, traffic).await {
         // Dropping a socket that does not linger sends RST instead of FIN.
         let _ = (client.set_zero_linger(), server.set_zero_linger());
     }
-}
-
-/// Moves bytes until both sides are done; an error means that both must be reset.
-async fn relay(
-    client: &mut TcpStream,
-    server: &mut TcpStream,
-    faults: watch::Receiver<LinkFault>,
-) -> io::Result<()> {
-    let (client_read, client_write) = client.split();
-    let (server_read, server_write) = server.split();
-    let up = pump(
-        client_read,
-        server_write,
-        Weather::new(Direction::Up, faults.clone()),
-    );
-    let down = pump(
-        server_read,
-        client_write,
-        Weather::new(Direction::Down, faults),
-    );
-    tokio::try_join!(up, down).map(|_| ())
-}
-
-async fn pump(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut weather: Weather,
-) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let count = weather.unless_reset(from.read(&mut chunk)).await?;
-        if count == 0 {
-            return to.shutdown().await;
-        }
-        let mut rest = &chunk[..count];
-        while !rest.is_empty() {
-            let count = weather.passage(rest.len()).await?;
-            let (now, later) = rest.split_at(count);
-            weather.unless_reset(to.write_all(now)).await?;
-            rest = later;
-        }
-    }
-}
-
-/// One direction of one connection under the link's current fault.
-struct Weather {
-    direction: Direction,
-    faults: watch::Receiver<LinkFault>,
-    passed: u64,
-}
-
-impl Weather {
-    fn new(direction: Direction, faults: watch::Receiver<LinkFault>) -> Self {
-        Self {
-            direction,
-            faults,
-            passed: 0,
-        }
-    }
-
-    /// Waits as the fault demands; then says how many of `waiting` bytes may pass.
-    async fn passage(&mut self, waiting: usize) -> io::Result<usize> {
-        loop {
-            let fault = *self.faults.borrow_and_update();
-            let passing = match fault {
-                LinkFault::None => waiting,
-                LinkFault::Delay(delay) => {
-                    self.pause(delay).await?;
-                    waiting
-                }
-                LinkFault::Rate { bytes_per_s } => {
-                    self.wait_for_rate(waiting, bytes_per_s.max(1)).await?
-                }
-                LinkFault::CutAfter { direction, bytes } if direction == self.direction => {
-                    self.before_cut(waiting, bytes)?
-                }
-                LinkFault::CutAfter { .. } => waiting,
-                LinkFault::HalfOpen(direction) if direction != self.direction => waiting,
-                LinkFault::HalfOpen(_) | LinkFault::Blackhole => {
-                    self.faults.changed().await.map_err(|_| reset())?;
-                    continue;
-                }
-                LinkFault::Reset => return Err(reset()),
-            };
-            self.passed += passing as u64;
-            return Ok(passing);
-        }
-    }
-
-    /// A hundredth of a second's bytes at a time, so that the rate is smooth.
-    async fn wait_for_rate(&mut self, waiting: usize, bytes_per_s: u64) -> io::Result<usize> {
-        let share = usize::try_from(bytes_per_s / 100)
-            .unwrap_or(CHUNK_BYTES)
-            .max(1);
-        let passing = waiting.min(share);
-        let pause = Duration::from_nanos(passing as u64 * 1_000_000_000 / bytes_per_s);
-        self.pause(pause).await?;
-        Ok(passing)
-    }
-
-    fn before_cut(&self, waiting: usize, bytes: u64) -> io::Result<usize> {
-        let left = bytes.saturating_sub(self.passed);
-        let passing = waiting.min(usize::try_from(left).unwrap_or(usize::MAX));
-        if passing == 0 {
-            Err(reset())
-        } else {
-            Ok(passing)
-        }
-    }
-
-    async fn pause(&self, pause: Duration) -> io::Result<()> {
-        let paused = async {
-            sleep(pause).await;
-            Ok(())
-        };
-        self.unless_reset(paused).await
-    }
-
-    /// Runs `work`, but not beyond the moment when connections are reset.
-    async fn unless_reset<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        let mut faults = self.faults.clone();
-        tokio::select! {
-            done = work => done,
-            _ = faults.wait_for(|fault| *fault == LinkFault::Reset) => Err(reset()),
-        }
-    }
-}
-
-fn reset() -> io::Error {
-    io::ErrorKind::ConnectionReset.into()
 }

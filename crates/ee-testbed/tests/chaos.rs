@@ -14,7 +14,7 @@ use ee_testbed::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 /// Long enough for loopback, short enough for a test.
@@ -43,15 +43,63 @@ async fn cut_is_exact_in_both_directions() {
                 direction,
                 bytes: cut,
             };
-            let (_link, client, server) = connected(fault).await;
-            let (mut from, mut to) = match direction {
-                Direction::Up => (client, server),
-                Direction::Down => (server, client),
+            let end = LinkFault::EndAfter {
+                direction,
+                bytes: cut,
             };
-            let _ = from.write_all(&[1; 50_000]).await;
-            let (count, end) = drained(&mut to).await;
-            assert_eq!((count as u64, end), (cut, io::ErrorKind::ConnectionReset));
+            for (fault, expected) in [
+                (fault, io::ErrorKind::ConnectionReset),
+                (end, io::ErrorKind::UnexpectedEof),
+            ] {
+                let (link, client, server) = connected(fault).await;
+                let (mut from, mut to) = match direction {
+                    Direction::Up => (client, server),
+                    Direction::Down => (server, client),
+                };
+                let _ = from.write_all(&[1; 50_000]).await;
+                let (count, end) = drained(&mut to).await;
+                assert_eq!((count as u64, end), (cut, expected), "{fault:?}");
+                assert_eq!(link.passed(direction), cut);
+            }
         }
+    }
+}
+
+/// Much is under way at once, and nothing overtakes.
+#[tokio::test(start_paused = true)]
+async fn late_bytes_come_in_order_and_not_one_by_one() {
+    for (fault, least, most) in [
+        (LinkFault::Delay(A_WHILE), A_WHILE, A_WHILE),
+        (
+            LinkFault::Jitter {
+                least: A_WHILE,
+                most: 4 * A_WHILE,
+            },
+            A_WHILE,
+            4 * A_WHILE,
+        ),
+    ] {
+        let (_link, mut client, mut server) = connected(fault).await;
+        let began = Instant::now();
+        let sent: Vec<u8> = (0..200_000)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect();
+        let writing = async {
+            for chunk in sent.chunks(10_000) {
+                client.write_all(chunk).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut came = vec![0; sent.len()];
+        let reading = async {
+            server.read_exact(&mut came).await.unwrap();
+        };
+        tokio::join!(writing, reading);
+        assert!(came == sent, "{fault:?}: the bytes differ");
+        let took = began.elapsed();
+        // A timer's grain of a millisecond on top.
+        let in_time = least..=most + Duration::from_millis(2);
+        assert!(in_time.contains(&took), "{fault:?}: {took:?}");
     }
 }
 
