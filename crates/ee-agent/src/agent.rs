@@ -1,8 +1,7 @@
-//! The agent as a library: keeps a tunnel up until it is told to stop.
+//! The agent as a library: keeps its tunnels up until it is told to stop.
 //!
-//! Make before break: a control plane that wants this agent to reconnect keeps the old tunnel
-//! until the new one is attested. All tunnels of one process share the key of this boot and the
-//! `instance`, so the control plane knows them as one node.
+//! All tunnels of one process share the key of this boot and the `instance`, so the control plane
+//! knows them as one node. They share its capacity, too: who may take a request is counted here.
 
 use std::{
     io,
@@ -17,41 +16,32 @@ use ee_protocol::{
     report_data::WorkloadClaims,
 };
 use ee_tunnel::keys::{InnerTlsServer, TunnelKey};
-use tokio::{
-    sync::{mpsc, watch},
-    time::{Instant, sleep_until},
-};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::Backend,
-    backoff::Backoff,
-    clock,
     dial::{Dialer, DialerError},
     identity::Identity,
     probe::Probe,
     quote::QuoteProvider,
     quoting::Quoting,
     settings::AgentSettings,
-    tasks,
-    tunnel::{self, Order, Report, RequestBody},
+    supervisor::Supervisor,
+    tunnel::RequestBody,
 };
-
-/// Reports waiting for the agent: a tunnel sends a handful in its life.
-const REPORTS: usize = 64;
-/// Orders waiting for a tunnel: it gets at most two.
-const ORDERS: usize = 2;
-/// After the grace for requests, closing handshakes get this long.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
-/// A replaced tunnel's requests get as long as at shutdown by default.
-const REPLACED_GRACE: Duration = Duration::from_secs(30);
 
 /// What every tunnel of the process shares.
 pub(crate) struct Shared {
     pub(crate) identity: Arc<Identity>,
     pub(crate) claims: Arc<WorkloadClaims>,
     pub(crate) health_interval: Duration,
-    pub(crate) max_inflight: usize,
+    /// Places for tunnels that serve at once.
+    pub(crate) lanes: u32,
+    /// Requests served at once, on all tunnels together.
+    pub(crate) max_inflight: u32,
+    /// A permit for each of them.
+    pub(crate) capacity: Arc<Semaphore>,
     pub(crate) dialer: Dialer,
     pub(crate) inner_tls: InnerTlsServer,
     pub(crate) quoting: Quoting,
@@ -115,6 +105,8 @@ impl Agent {
             Some(id) => id,
             None => kept_agent_id(settings.data_dir.as_deref())?,
         };
+        // A tunnel that may have no request at all is of no use.
+        let lanes = settings.tunnels.min(settings.max_inflight);
         let identity = Identity {
             repo: settings.repo,
             release_tag: settings.release_tag,
@@ -126,7 +118,7 @@ impl Agent {
             agent_id,
             node_token: settings.node_token,
             instance: uuid::Uuid::new_v4().simple().to_string(),
-            max_inflight: settings.max_inflight,
+            max_inflight: settings.max_inflight / lanes,
             control_keys: settings.control_keys,
         };
         let probe = match settings.health_url {
@@ -137,7 +129,9 @@ impl Agent {
             identity: Arc::new(identity),
             claims: Arc::new(provider.claims().clone()),
             health_interval: settings.health_interval,
-            max_inflight: usize::try_from(settings.max_inflight).unwrap_or(usize::MAX),
+            lanes,
+            max_inflight: settings.max_inflight,
+            capacity: Arc::new(Semaphore::new(settings.max_inflight as usize)),
             dialer: Dialer::new(settings.control_ws, settings.control_ca_path.as_deref())?,
             inner_tls: InnerTlsServer::new(&TunnelKey::generate()),
             quoting: Quoting::new(provider),
@@ -166,21 +160,10 @@ impl Agent {
         self.state.subscribe()
     }
 
-    /// Keeps a tunnel up until `shutdown`, then finishes the requests in flight and returns.
+    /// Keeps the tunnels up until `shutdown`, then finishes the requests in flight and returns.
     pub async fn run(self, shutdown: CancellationToken) {
-        let (reports, inbox) = mpsc::channel(REPORTS);
-        let supervisor = Supervisor {
-            shared: self.shared,
-            state: self.state,
-            reports,
-            tunnels: Vec::new(),
-            next_id: 0,
-            attempt: 0,
-            backoff: Backoff::new(clock::entropy()),
-            dial_at: Some(Instant::now()),
-            replacing: false,
-        };
-        supervisor.run(inbox, shutdown, self.drain).await;
+        let supervisor = Supervisor::new(self.shared, self.state);
+        supervisor.run(shutdown, self.drain).await;
     }
 }
 
@@ -206,183 +189,5 @@ fn kept_agent_id(data_dir: Option<&Path>) -> Result<AgentId, StartError> {
             Ok(id)
         }
         Err(error) => Err(refuse(error)),
-    }
-}
-
-type TunnelId = u64;
-
-enum Event {
-    Report(Report),
-    Ended(String),
-}
-
-/// Owns the tunnels: one in normal times, two while one replaces the other.
-struct Supervisor {
-    shared: Arc<Shared>,
-    state: watch::Sender<AgentState>,
-    reports: mpsc::Sender<(TunnelId, Event)>,
-    tunnels: Vec<Live>,
-    next_id: TunnelId,
-    /// Attempts since the last attestation.
-    attempt: u32,
-    backoff: Backoff,
-    /// When the next tunnel is to be opened.
-    dial_at: Option<Instant>,
-    /// The control plane wants a new tunnel while the old one goes on.
-    replacing: bool,
-}
-
-struct Live {
-    id: TunnelId,
-    orders: mpsc::Sender<Order>,
-}
-
-impl Supervisor {
-    async fn run(
-        mut self,
-        mut inbox: mpsc::Receiver<(TunnelId, Event)>,
-        shutdown: CancellationToken,
-        drain: Duration,
-    ) {
-        loop {
-            let dial_at = self.dial_at;
-            tokio::select! {
-                Some((id, event)) = inbox.recv() => self.handle_event(id, event),
-                () = sleep_until_some(dial_at) => self.open_tunnel(),
-                () = shutdown.cancelled() => break,
-            }
-        }
-        self.dial_at = None;
-        self.leave_all(drain);
-        let everything_ended = async {
-            while !self.tunnels.is_empty() {
-                match inbox.recv().await {
-                    Some((id, Event::Ended(_))) => self.tunnels.retain(|live| live.id != id),
-                    Some((_, Event::Report(_))) => {}
-                    None => return,
-                }
-            }
-        };
-        if tokio::time::timeout(drain + CLOSE_DEADLINE, everything_ended)
-            .await
-            .is_err()
-        {
-            tracing::warn!(event = "tunnels_left_open");
-        }
-        self.state.send_replace(AgentState::Stopped);
-    }
-
-    fn open_tunnel(&mut self) {
-        self.dial_at = None;
-        self.attempt = self.attempt.saturating_add(1);
-        if self.tunnels.is_empty() && !matches!(*self.state.borrow(), AgentState::Refused { .. }) {
-            self.state.send_replace(AgentState::Connecting {
-                attempt: self.attempt,
-            });
-        }
-        let id = self.next_id;
-        self.next_id += 1;
-        let (orders, inbox) = mpsc::channel(ORDERS);
-        let (shared, sender) = (Arc::clone(&self.shared), self.reports.clone());
-        // A tunnel reports a handful of times; if the queue is full all the same, the report is
-        // lost rather than the tunnel held up.
-        let report = {
-            let sender = sender.clone();
-            move |report| drop(sender.try_send((id, Event::Report(report))))
-        };
-        // The task ends by itself: its orders come from `Live`, and their end tells it to leave.
-        drop(tasks::spawn("tunnel", async move {
-            let ended = tunnel::run(shared, report, inbox).await;
-            drop(sender.send((id, Event::Ended(ended))).await);
-        }));
-        self.tunnels.push(Live { id, orders });
-    }
-
-    fn handle_event(&mut self, id: TunnelId, event: Event) {
-        match event {
-            Event::Report(Report::Challenged) => {
-                self.state.send_replace(AgentState::Attesting);
-            }
-            Event::Report(Report::Attested) => self.handle_attested(id),
-            Event::Report(Report::Refused { reason, detail }) => {
-                log_refusal(&reason, &detail);
-                self.state
-                    .send_replace(AgentState::Refused { reason, detail });
-            }
-            Event::Report(Report::Replace { from, until }) => {
-                self.replacing = true;
-                if self.dial_at.is_none() && self.is_youngest(id) {
-                    self.dial_at = Some(Instant::now() + self.backoff.wait_within(from, until));
-                }
-            }
-            Event::Ended(reason) => self.handle_ended(id, &reason),
-        }
-    }
-
-    fn handle_attested(&mut self, id: TunnelId) {
-        self.backoff.reset();
-        self.attempt = 0;
-        self.replacing = false;
-        let identity = &self.shared.identity;
-        tracing::info!(event = "attested", agent = %identity.agent_id, app = %identity.app_name);
-        self.state.send_replace(AgentState::Active);
-        for live in self.tunnels.iter().filter(|live| live.id < id) {
-            leave(live, "replaced", REPLACED_GRACE);
-        }
-    }
-
-    fn handle_ended(&mut self, id: TunnelId, reason: &str) {
-        let was_youngest = self.is_youngest(id);
-        self.tunnels.retain(|live| live.id != id);
-        tracing::info!(event = "tunnel_ended", reason);
-        if self.tunnels.is_empty() && *self.state.borrow() == AgentState::Active {
-            self.state
-                .send_replace(AgentState::Connecting { attempt: 1 });
-        }
-        let wanted = self.tunnels.is_empty() || (self.replacing && was_youngest);
-        if wanted && self.dial_at.is_none() {
-            let wait = self.backoff.next_wait();
-            tracing::info!(event = "reconnecting", in_ms = wait.as_millis());
-            self.dial_at = Some(Instant::now() + wait);
-        }
-    }
-
-    fn is_youngest(&self, id: TunnelId) -> bool {
-        self.tunnels.iter().all(|live| live.id <= id)
-    }
-
-    fn leave_all(&self, grace: Duration) {
-        for live in &self.tunnels {
-            leave(live, "shutdown", grace);
-        }
-    }
-}
-
-/// A tunnel whose queue of orders is full is leaving already.
-fn leave(live: &Live, reason: &str, grace: Duration) {
-    drop(live.orders.try_send(Order::Leave {
-        reason: reason.to_owned(),
-        grace,
-    }));
-}
-
-fn log_refusal(reason: &str, detail: &[Refusal]) {
-    tracing::warn!(event = "refused", reason);
-    for Refusal {
-        code,
-        check,
-        expected,
-        actual,
-        hint,
-    } in detail
-    {
-        tracing::warn!(event = "refusal", code, check, expected, actual, hint);
-    }
-}
-
-async fn sleep_until_some(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

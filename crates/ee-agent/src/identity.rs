@@ -26,7 +26,7 @@ pub struct Identity {
     pub node_token: Option<Secret>,
     /// Random per boot.
     pub instance: String,
-    /// Requests it serves at once on one tunnel.
+    /// Requests it serves at once on one tunnel, if all its tunnels are up.
     pub max_inflight: u32,
     /// Hashes of the control plane's tunnel key that are accepted; empty accepts any.
     pub control_keys: Vec<Digest>,

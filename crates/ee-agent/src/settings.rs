@@ -16,6 +16,9 @@ use crate::{
     tsm,
 };
 
+/// Tunnels a control plane takes of one agent (TUNNEL 2).
+pub const TUNNELS_MAX: usize = 4;
+
 /// Every variable the agent knows.
 pub const TABLE: &[Setting] = &[
     Setting::new(
@@ -84,7 +87,12 @@ pub const TABLE: &[Setting] = &[
     Setting::new(
         "EE_MAX_INFLIGHT",
         "1024",
-        "requests served at once on one tunnel",
+        "requests served at once, on all tunnels together",
+    ),
+    Setting::new(
+        "EE_TUNNELS",
+        "1",
+        "tunnels kept open at once, 1 to 4: more than one for a busy app on many cores",
     ),
     Setting::new(
         "EE_AGENT_DIR_SHA256",
@@ -154,8 +162,10 @@ pub struct AgentSettings {
     pub control_ca_path: Option<PathBuf>,
     /// Where the agent's id is kept.
     pub data_dir: Option<PathBuf>,
-    /// Requests served at once.
+    /// Requests served at once, on all tunnels together.
     pub max_inflight: u32,
+    /// Tunnels kept open at once.
+    pub tunnels: u32,
     /// Grace for requests in flight at shutdown.
     pub drain: Duration,
     /// What the agent claims to run, where that is configured.
@@ -257,6 +267,7 @@ fn read_rows(reader: &mut Reader) -> Option<AgentSettings> {
     let control_ca_path = reader.read("EE_CONTROL_CA_PATH", |text| Ok(PathBuf::from(text)));
     let data_dir = reader.read("EE_DATA_DIR", |text| Ok(PathBuf::from(text)));
     let max_inflight = reader.read("EE_MAX_INFLIGHT", integer(1..=1_024));
+    let tunnels = reader.read("EE_TUNNELS", integer(1..=TUNNELS_MAX as u64));
     let drain = reader.read("EE_DRAIN_SEC", seconds(0..=600));
     let claims = read_claims(reader);
     let tsm_path = reader.read("EE_TSM_PATH", |text| Ok(PathBuf::from(text)));
@@ -278,6 +289,7 @@ fn read_rows(reader: &mut Reader) -> Option<AgentSettings> {
         control_ca_path,
         data_dir,
         max_inflight: u32::try_from(max_inflight?).ok()?,
+        tunnels: u32::try_from(tunnels?).ok()?,
         drain: drain?,
         claims: claims?,
         tsm_path: tsm_path?,
@@ -408,6 +420,7 @@ mod tests {
             ("EE_SEALED", "perhaps"),
             ("EE_NODE_TOKEN", "short"),
             ("EE_LOG_FORMAT", "xml"),
+            ("EE_TUNNELS", "5"),
         ];
         let SettingsRefused(problems) = read(&wrong).unwrap_err();
         for (name, _) in wrong.iter().chain(&[("EE_RELEASE_TAG", "")]) {

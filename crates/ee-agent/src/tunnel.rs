@@ -16,7 +16,7 @@ use ee_tunnel::{
     agent::{AgentEvent, AgentTunnel},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
@@ -25,6 +25,7 @@ use crate::{
     dial::Socket,
     quote::{QuoteBundle, QuoteError},
     session::{Closing, Command, InnerTlsOutcome, Session},
+    supervisor::Siblings,
 };
 
 /// The WebSocket handshake is one round trip after the connection stands.
@@ -42,7 +43,10 @@ pub(crate) enum Report {
     /// The control plane has sent a challenge.
     Challenged,
     /// Traffic may come.
-    Attested,
+    Attested {
+        /// What the control plane takes another tunnel of this agent for.
+        siblings: Siblings,
+    },
     /// The control plane refused something.
     Refused {
         reason: String,
@@ -67,6 +71,7 @@ pub(crate) async fn run(
     shared: Arc<Shared>,
     reports: impl Fn(Report) + Send,
     mut orders: mpsc::Receiver<Order>,
+    share: watch::Receiver<u32>,
 ) -> String {
     let tunnel = match open(&shared, &mut orders).await {
         Ok(tunnel) => tunnel,
@@ -89,6 +94,8 @@ pub(crate) async fn run(
         quote: None,
         probe: None,
         leaving: None,
+        siblings: Siblings::Replace,
+        share,
     };
     driver.run(orders).await
 }
@@ -131,6 +138,9 @@ struct Driver<R> {
     probe: Pending<bool>,
     /// Since when requests are only finished, not taken.
     leaving: Option<Leaving>,
+    siblings: Siblings,
+    /// Requests that this tunnel may have at once.
+    share: watch::Receiver<u32>,
 }
 
 #[derive(Debug)]
@@ -166,6 +176,10 @@ impl<R: Fn(Report) + Send> Driver<R> {
                     self.session.handle_probe(self.now(), passed, inflight);
                 }
                 () = self.timer.as_mut() => self.session.handle_timeout(self.now()),
+                Ok(()) = self.share.changed() => {
+                    let share = *self.share.borrow_and_update();
+                    self.session.handle_credits(share);
+                }
                 order = orders.recv(), if !abandoned => match order {
                     Some(Order::Leave { reason, grace }) => self.leave(reason, grace),
                     None => {
@@ -217,7 +231,9 @@ impl<R: Fn(Report) + Send> Driver<R> {
             }
             Command::OpenTraffic => {
                 self.tunnel.attested();
-                (self.reports)(Report::Attested);
+                self.grant_share();
+                let siblings = self.siblings;
+                (self.reports)(Report::Attested { siblings });
             }
             Command::Probe => {
                 let probe = self.shared.probe.clone();
@@ -238,13 +254,17 @@ impl<R: Fn(Report) + Send> Driver<R> {
             } => self.handle_text(&text, authenticated),
             AgentEvent::InnerTls(outcome) => self.handle_inner_tls(outcome),
             AgentEvent::Request(request, responder) => {
-                if self.tunnel.inflight() >= self.shared.max_inflight {
+                let capacity = Arc::clone(&self.shared.capacity);
+                let Ok(permit) = capacity.try_acquire_owned() else {
                     responder.refuse();
                     return None;
-                }
+                };
                 let shared = Arc::clone(&self.shared);
                 let answer = async move { shared.backend.serve(request).await };
-                self.tunnel.serve(Box::pin(responder.serve(answer)));
+                self.tunnel.serve(Box::pin(async move {
+                    responder.serve(answer).await;
+                    drop(permit);
+                }));
             }
             AgentEvent::Violation(violation) => {
                 tracing::warn!(event = "tunnel_violation", reason = violation.reason());
@@ -301,6 +321,7 @@ impl<R: Fn(Report) + Send> Driver<R> {
                     let key = hex::encode(control_spki_sha256);
                     tracing::info!(event = "control_key_not_pinned", EE_CONTROL_KEY = key);
                 }
+                self.siblings = Siblings::Belong;
                 InnerTlsOutcome::Established(Binding::TlsExporter {
                     exporter,
                     agent_spki: agent_spki_sha256,
@@ -313,6 +334,14 @@ impl<R: Fn(Report) + Send> Driver<R> {
             }
         };
         self.session.handle_inner_tls(self.now(), outcome);
+    }
+
+    /// `register` named the share of a tunnel among all; there may be fewer now.
+    fn grant_share(&mut self) {
+        let share = *self.share.borrow_and_update();
+        if share != self.shared.identity.max_inflight {
+            self.session.handle_credits(share);
+        }
     }
 
     /// A second order can only shorten the first one's grace.

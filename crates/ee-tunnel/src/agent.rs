@@ -17,6 +17,7 @@ use tokio_websockets::ClientBuilder;
 
 use crate::body::IncomingBody;
 use crate::counted::Counted;
+use crate::epoch::{EndFailed, Ending, Home, Lent, lend};
 use crate::error::ConnectError;
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
 use crate::h2_settings;
@@ -58,8 +59,10 @@ enum Mux<S: AsyncRead + AsyncWrite + Unpin> {
     Shaking(Handshake<S>),
     /// Ready for h2, which the control plane's first bytes start.
     Ready(Link<S>),
-    Opening(Box<Preface<Link<S>, Bytes>>),
-    Live(Box<Connection<Link<S>, Bytes>>),
+    Opening(Box<Preface<Lent<S>, Bytes>>, Home<S>),
+    Live(Box<Connection<Lent<S>, Bytes>>, Home<S>),
+    /// h2 has ended, and its epoch ends.
+    Ending(Box<Ending<S>>),
 }
 
 /// One tunnel at the agent. Call [`Self::next`] in a loop: it drives everything.
@@ -72,6 +75,7 @@ pub struct AgentTunnel<S: AsyncRead + AsyncWrite + Unpin> {
     events: VecDeque<AgentEvent>,
     attested: bool,
     draining: bool,
+    epochs: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
@@ -91,6 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
             events: VecDeque::new(),
             attested: false,
             draining: false,
+            epochs: false,
         })
     }
 
@@ -121,6 +126,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         }
     }
 
+    /// Both ends know how epochs end: HTTP/2 rests when the control plane says so.
+    pub fn use_epochs(&mut self) {
+        self.epochs = true;
+        self.wire.agree_on_epochs();
+    }
+
     /// `status ok attested` has come: requests may.
     pub fn attested(&mut self) {
         self.attested = true;
@@ -137,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
     /// Tells the control plane to send no more requests; those that are there go on.
     pub fn drain(&mut self) {
         self.draining = true;
-        if let Mux::Live(connection) = &mut self.mux {
+        if let Mux::Live(connection, _) = &mut self.mux {
             connection.graceful_shutdown();
         }
     }
@@ -192,14 +203,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
             }
             Poll::Pending => {}
         }
-        self.wire.has_binary() && self.reads_binary()
+        self.notice_marker(cx);
+        (self.wire.has_binary() && self.reads_binary()) || self.wire.has_marker()
+    }
+
+    /// The control plane ends an epoch behind a GOAWAY, which ends HTTP/2 here if no stream is
+    /// open. An agent that drains has no further epoch, so it does not matter there.
+    fn notice_marker(&mut self, cx: &mut Context<'_>) {
+        if !self.wire.has_marker() || matches!(self.mux, Mux::Ending(_)) {
+            return;
+        }
+        self.poll_mux(cx);
+        if matches!(self.mux, Mux::Ending(_)) {
+            return;
+        }
+        self.wire.take_marker();
+        if !self.draining {
+            self.wire.violate(Violation::MuxFailed);
+        }
     }
 
     fn reads_binary(&self) -> bool {
         match self.mux {
             Mux::Off => false,
             Mux::Ready(_) => self.attested,
-            Mux::Shaking(_) | Mux::Opening(_) | Mux::Live(_) => true,
+            Mux::Shaking(_) | Mux::Opening(..) | Mux::Live(..) | Mux::Ending(_) => true,
         }
     }
 
@@ -224,9 +252,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
                 self.poll_mux(cx);
             }
             Mux::Ready(_) => {}
-            Mux::Opening(preface) => match Pin::new(preface).poll(cx) {
+            Mux::Opening(preface, _) => match Pin::new(preface).poll(cx) {
                 Poll::Ready(Ok(connection)) => {
-                    self.mux = Mux::Live(Box::new(connection));
+                    if let Mux::Opening(_, home) = std::mem::replace(&mut self.mux, Mux::Off) {
+                        self.mux = Mux::Live(Box::new(connection), home);
+                    }
                     if self.draining {
                         self.drain();
                     }
@@ -235,12 +265,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
                 Poll::Ready(Err(error)) => self.h2_ended(Some(&error)),
                 Poll::Pending => {}
             },
-            Mux::Live(_) => self.poll_accept(cx),
+            Mux::Live(..) => self.poll_accept(cx),
+            Mux::Ending(ending) => {
+                if let Poll::Ready(result) = ending.poll(cx) {
+                    self.epoch_ended(result);
+                    self.poll_mux(cx);
+                }
+            }
         }
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) {
-        let Mux::Live(connection) = &mut self.mux else {
+        let Mux::Live(connection, _) = &mut self.mux else {
             return;
         };
         loop {
@@ -281,16 +317,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
 
     fn open_h2(&mut self) {
         if let Mux::Ready(link) = std::mem::replace(&mut self.mux, Mux::Off) {
-            self.mux = Mux::Opening(Box::new(h2_settings::server().handshake(link)));
+            let (lent, home) = lend(link);
+            let preface = h2_settings::server().handshake(lent);
+            self.mux = Mux::Opening(Box::new(preface), home);
         }
     }
 
     fn h2_ended(&mut self, error: Option<&h2::Error>) {
-        self.mux = Mux::Off;
+        let ended = std::mem::replace(&mut self.mux, Mux::Off);
+        if let (Mux::Live(connection, home), None, true) =
+            (ended, error, self.epochs && !self.draining)
+        {
+            drop(connection);
+            if let Some(link) = home.take() {
+                let ending = Ending::new(link, self.wire.socket());
+                self.mux = Mux::Ending(Box::new(ending));
+                return;
+            }
+        }
         self.wire.set_rule(BinaryRule::Ignored);
         if let Some(error) = error {
             tracing::debug!(%error, "the tunnel's HTTP/2 session failed");
             self.wire.violate(Violation::MuxFailed);
+        }
+    }
+
+    /// The control plane may begin another epoch.
+    fn epoch_ended(&mut self, result: Result<(), EndFailed>) {
+        let Mux::Ending(ending) = std::mem::replace(&mut self.mux, Mux::Off) else {
+            return;
+        };
+        match result {
+            Ok(()) => self.mux = Mux::Ready(ending.into_link()),
+            Err(EndFailed) => self.wire.violate(Violation::MuxFailed),
         }
     }
 

@@ -7,6 +7,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ee_protocol::control_mac::Sender;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_websockets::ServerBuilder;
 
 use crate::counted::Counted;
+use crate::epoch::{EndFailed, Ending, Home, Lent, Rest, lend};
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
 use crate::h2_settings;
 use crate::handle::{Session, Shared, TunnelHandle};
@@ -44,7 +46,7 @@ pub enum ControlEvent {
     Closed(Closed),
 }
 
-type Opened<S> = Result<(SendRequest<Bytes>, Connection<Link<S>, Bytes>), h2::Error>;
+type Opened<S> = Result<(SendRequest<Bytes>, Connection<Lent<S>, Bytes>), h2::Error>;
 
 /// What runs over binary messages.
 enum Mux<S: AsyncRead + AsyncWrite + Unpin> {
@@ -53,8 +55,10 @@ enum Mux<S: AsyncRead + AsyncWrite + Unpin> {
     Shaking(Handshake<S>),
     /// Ready for h2, which the first request starts.
     Ready(Link<S>),
-    Opening(Pin<Box<dyn Future<Output = Opened<S>> + Send>>),
-    Live(Box<Connection<Link<S>, Bytes>>),
+    Opening(Pin<Box<dyn Future<Output = Opened<S>> + Send>>, Home<S>),
+    Live(Box<Connection<Lent<S>, Bytes>>, Home<S>),
+    /// h2 has ended, and its epoch ends.
+    Ending(Box<Ending<S>>),
 }
 
 /// One tunnel at the control plane. Call [`Self::next`] in a loop: it drives everything.
@@ -66,6 +70,9 @@ pub struct ControlTunnel<S: AsyncRead + AsyncWrite + Unpin> {
     uploads: Jobs,
     events: VecDeque<ControlEvent>,
     draining: bool,
+    /// Set where the agent knows how epochs end.
+    rest: Option<Rest>,
+    rest_after: Duration,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
@@ -81,6 +88,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
             uploads: Jobs::default(),
             events: VecDeque::new(),
             draining: false,
+            rest: None,
+            rest_after: options.rest_after,
         }
     }
 
@@ -121,6 +130,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         if matches!(self.mux, Mux::Off) {
             self.mux = Mux::Ready(Link::Plain(self.wire.stream()));
         }
+    }
+
+    /// Both ends know how epochs end: HTTP/2 rests while nobody asks for anything.
+    pub fn use_epochs(&mut self) {
+        self.rest = Some(Rest::new(self.rest_after));
+        self.wire.agree_on_epochs();
     }
 
     /// The agent is attested: traffic may flow, and on a tunnel with inner TLS every text is
@@ -193,11 +208,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
             Poll::Pending => {}
         }
         self.notice_drained();
-        self.wire.has_binary() && self.reads_binary()
+        self.notice_marker();
+        self.rest_if_due();
+        (self.wire.has_binary() && self.reads_binary()) || self.wire.has_marker()
     }
 
     fn reads_binary(&self) -> bool {
-        matches!(self.mux, Mux::Shaking(_) | Mux::Live(_))
+        matches!(self.mux, Mux::Shaking(_) | Mux::Live(..) | Mux::Ending(_))
+    }
+
+    /// The agent ends an epoch only after we did.
+    fn notice_marker(&mut self) {
+        if self.wire.has_marker() && !matches!(self.mux, Mux::Ending(_)) {
+            self.wire.take_marker();
+            self.wire.violate(Violation::MuxFailed);
+        }
+    }
+
+    fn rest_if_due(&mut self) {
+        let Some(interval) = self.wire.take_ping() else {
+            return;
+        };
+        let (begun, inflight) = (self.shared.begun(), self.shared.inflight());
+        let due = |rest: &mut Rest| rest.is_due(interval, begun, inflight);
+        if self.rest.as_mut().is_some_and(due) && self.shared.rest() {
+            // Without its last reference h2 says GOAWAY and ends.
+            self.shared.inboxes.driver().wake();
+        }
     }
 
     fn take_text(&mut self, text: String) {
@@ -216,17 +253,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
                 self.poll_mux(cx);
             }
             Mux::Ready(_) => {}
-            Mux::Opening(opening) => {
+            Mux::Opening(opening, _) => {
                 if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
                     self.h2_opened(opened);
                     self.poll_mux(cx);
                 }
             }
-            Mux::Live(connection) => {
+            Mux::Live(connection, _) => {
                 if let Poll::Ready(result) = Pin::new(connection).poll(cx) {
                     self.h2_ended(&result);
+                    self.poll_mux(cx);
                 }
             }
+            Mux::Ending(ending) => {
+                if let Poll::Ready(result) = ending.poll(cx) {
+                    self.epoch_ended(result);
+                    self.poll_mux(cx);
+                }
+            }
+        }
+    }
+
+    /// The next request opens another epoch; it may have come already.
+    fn epoch_ended(&mut self, result: Result<(), EndFailed>) {
+        let Mux::Ending(ending) = std::mem::replace(&mut self.mux, Mux::Off) else {
+            return;
+        };
+        self.wire.set_rule(BinaryRule::Refused);
+        match result {
+            Ok(()) => self.mux = Mux::Ready(ending.into_link()),
+            Err(EndFailed) => self.wire.violate(Violation::MuxFailed),
         }
     }
 
@@ -258,15 +314,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         if let Mux::Ready(link) = std::mem::replace(&mut self.mux, Mux::Off) {
             self.wire.set_rule(BinaryRule::Open);
             let builder = h2_settings::client(self.shared.credits());
-            self.mux = Mux::Opening(Box::pin(async move { builder.handshake(link).await }));
+            let (lent, home) = lend(link);
+            let opening = Box::pin(async move { builder.handshake(lent).await });
+            self.mux = Mux::Opening(opening, home);
         }
     }
 
     fn h2_opened(&mut self, opened: Opened<S>) {
-        self.mux = Mux::Off;
+        let Mux::Opening(_, home) = std::mem::replace(&mut self.mux, Mux::Off) else {
+            return;
+        };
         match opened {
             Ok((sender, connection)) => {
-                self.mux = Mux::Live(Box::new(connection));
+                self.mux = Mux::Live(Box::new(connection), home);
                 let draining = self.draining;
                 let session = if draining {
                     Session::Closed
@@ -279,9 +339,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         }
     }
 
-    /// Without an error: the agent said GOAWAY and its last stream is done.
+    /// Without an error: it goes to rest, or the agent said GOAWAY and its last stream is done.
     fn h2_ended(&mut self, result: &Result<(), h2::Error>) {
-        self.mux = Mux::Off;
+        let ended = std::mem::replace(&mut self.mux, Mux::Off);
+        if let (Mux::Live(connection, home), Ok(())) = (ended, result) {
+            drop(connection);
+            if let (true, Some(link)) = (self.shared.is_idle(), home.take()) {
+                let ending = Ending::new(link, self.wire.socket());
+                self.mux = Mux::Ending(Box::new(ending));
+                return;
+            }
+        }
         self.wire.set_rule(BinaryRule::Ignored);
         self.draining = true;
         self.shared.set_session(Session::Closed);

@@ -1,5 +1,7 @@
 //! What a tunnel tells its owner, common to both ends.
 
+use std::time::Duration;
+
 use crate::buffered::Buffered;
 use crate::keep_alive::PingPolicy;
 use crate::limits;
@@ -11,6 +13,9 @@ pub struct TunnelOptions {
     pub text_limit: usize,
     /// When to ping the peer.
     pub ping: PingPolicy,
+    /// Time without requests after which the control plane lets HTTP/2 rest, where both ends know
+    /// how; looked at with each ping.
+    pub rest_after: Duration,
     /// Counts what the streams of this tunnel, among others, hold.
     pub buffered: Buffered,
 }
@@ -20,6 +25,7 @@ impl Default for TunnelOptions {
         Self {
             text_limit: limits::TEXT_BEFORE_ATTESTED,
             ping: PingPolicy::jittered(),
+            rest_after: limits::REST_AFTER,
             buffered: Buffered::default(),
         }
     }

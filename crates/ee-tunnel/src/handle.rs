@@ -1,7 +1,7 @@
 //! The control plane's way to send requests through a tunnel that another task drives.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     changed: Notify,
     credits: AtomicU32,
     inflight: AtomicUsize,
+    /// Requests ever begun.
+    begun: AtomicU64,
     pub(crate) inboxes: Inboxes,
     uploads: Mutex<Vec<Job>>,
 }
@@ -51,6 +53,7 @@ impl Shared {
             changed: Notify::new(),
             credits: AtomicU32::new(0),
             inflight: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
             inboxes: Inboxes::new(buffered),
             uploads: Mutex::new(Vec::new()),
         }
@@ -83,6 +86,27 @@ impl Shared {
         matches!(*lock(&self.session), Session::Idle { wanted: true })
     }
 
+    /// Lets h2 end if no request needs it: the next one starts it anew. Whether it ends.
+    pub(crate) fn rest(&self) -> bool {
+        let mut session = lock(&self.session);
+        // Who begins a request counts it first and then comes here for the session.
+        let may_rest = matches!(*session, Session::Live(_)) && self.inflight() == 0;
+        if may_rest {
+            *session = Session::Idle { wanted: false };
+        }
+        may_rest
+    }
+
+    /// Open for traffic without h2.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(*lock(&self.session), Session::Idle { .. })
+    }
+
+    /// Requests ever begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn inflight(&self) -> usize {
         self.inflight.load(Ordering::Relaxed)
     }
@@ -104,6 +128,7 @@ impl Inflight {
     fn begin(shared: &Arc<Shared>) -> Result<Self, TunnelError> {
         let guard = Self(Arc::clone(shared));
         let before = shared.inflight.fetch_add(1, Ordering::Relaxed);
+        shared.begun.fetch_add(1, Ordering::Relaxed);
         if before >= shared.credits() as usize {
             return Err(TunnelError::OverCapacity);
         }
@@ -155,6 +180,12 @@ impl TunnelHandle {
             *lock(&self.shared.session),
             Session::Idle { .. } | Session::Live(_)
         )
+    }
+
+    /// Whether HTTP/2 runs; else the next request starts it.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        matches!(*lock(&self.shared.session), Session::Live(_))
     }
 
     /// Sends a request; resolves with the response's head. Dropping the future or the response

@@ -69,6 +69,11 @@ impl KeepAlive {
         }
     }
 
+    /// The time between two pings.
+    pub(crate) fn interval(&self) -> Duration {
+        self.policy.interval
+    }
+
     /// `received` is the number of bytes that ever came from the peer.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Tick> {
         loop {

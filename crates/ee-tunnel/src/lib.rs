@@ -18,6 +18,7 @@ mod body;
 mod buffered;
 pub mod control;
 mod counted;
+mod epoch;
 mod error;
 mod event;
 mod h2_settings;

@@ -25,6 +25,13 @@ pub const HANDSHAKE_BYTES: usize = 16 * 1024;
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Time for the last texts and the close frame; then the socket is dropped.
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Time for both directions of an HTTP/2 session that goes to rest to end; far above a round trip.
+pub const EPOCH_END_TIME: Duration = Duration::from_secs(10);
+/// Bytes of an ended HTTP/2 session that are read and forgotten at once.
+pub const DISCARD_BYTES: usize = 1024;
+/// Least time without a request after which HTTP/2 goes to rest (TUNNEL 3.3); looked at with each
+/// ping, so up to two minutes.
+pub const REST_AFTER: Duration = Duration::from_secs(60);
 /// Mean distance of our pings; content delivery networks cut sockets idle for 100 s.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A peer from which no byte comes this long after a ping is dead.

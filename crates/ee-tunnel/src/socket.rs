@@ -37,6 +37,17 @@ pub(crate) enum BinaryRule {
     Ignored,
 }
 
+/// Whether an empty binary message ends an epoch (TUNNEL 3.3), and how far that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Epochs {
+    /// An empty message is a fault.
+    Unknown,
+    /// It ends one.
+    Agreed,
+    /// It has come; nothing behind it is read until its owner has taken it.
+    MarkerWaits,
+}
+
 /// How reading ended.
 #[derive(Debug, Clone)]
 pub(crate) enum End {
@@ -65,6 +76,8 @@ pub(crate) struct Socket<S> {
     /// Somebody waits for a pong; set back when one has come.
     pong_wanted: bool,
     pong_seen: bool,
+    epochs: Epochs,
+    marker_due: bool,
     close_due: Option<(u16, String)>,
     closing: bool,
 }
@@ -83,6 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             ping_due: false,
             pong_wanted: false,
             pong_seen: false,
+            epochs: Epochs::Unknown,
+            marker_due: false,
             close_due: None,
             closing: false,
         };
@@ -147,6 +162,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         mem::take(&mut self.pong_seen)
     }
 
+    /// The peer knows how epochs end.
+    pub(crate) fn agree_on_epochs(&mut self) {
+        self.epochs = Epochs::Agreed;
+    }
+
+    /// Ends our direction of the epoch, behind what was collected.
+    pub(crate) fn push_marker(&mut self) {
+        self.marker_due = true;
+    }
+
+    /// Whether the peer has ended its direction; what follows is of the next epoch.
+    pub(crate) fn take_marker(&mut self) -> bool {
+        let waits = self.epochs == Epochs::MarkerWaits;
+        if waits {
+            self.epochs = Epochs::Agreed;
+        }
+        waits
+    }
+
+    pub(crate) fn has_marker(&self) -> bool {
+        self.epochs == Epochs::MarkerWaits
+    }
+
     /// The close frame leaves after the queued texts; collected binary is dropped.
     pub(crate) fn push_close(&mut self, code: u16, reason: &str) {
         if self.closing || self.close_due.is_some() {
@@ -159,7 +197,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Reads until a binary payload waits, a text waits, or the socket ended: `Ready` for each.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.incoming.is_empty() && self.text.is_none() && self.end.is_none() {
+        while self.incoming.is_empty()
+            && self.text.is_none()
+            && self.end.is_none()
+            && !self.has_marker()
+        {
             if self.outgoing_texts.len() >= TEXTS_WAITING_MAX {
                 return Poll::Pending;
             }
@@ -255,6 +297,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.end.is_none() && self.outgoing().has_payload() {
             return Some(Next::Binary);
         }
+        if mem::take(&mut self.marker_due) && self.end.is_none() {
+            return Some(Next::OfLibrary(Message::binary(Bytes::new())));
+        }
         let (code, reason) = self.close_due.take()?;
         self.closing = true;
         let code = CloseCode::try_from(code).unwrap_or(CloseCode::INTERNAL_SERVER_ERROR);
@@ -293,7 +338,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn take_binary(&mut self, payload: Bytes) {
         if payload.is_empty() {
-            return self.refuse(1002, "empty binary message");
+            return match self.epochs {
+                Epochs::Agreed => self.epochs = Epochs::MarkerWaits,
+                Epochs::Unknown | Epochs::MarkerWaits => {
+                    self.refuse(1002, "empty binary message");
+                }
+            };
         }
         if payload.len() > BINARY_MAX {
             return self.refuse(1009, "binary message too long");

@@ -1,9 +1,11 @@
 //! What both ends do with their socket in each turn: keep-alive, sweeps, output, the close.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
@@ -21,6 +23,8 @@ use crate::socket::{BinaryRule, End, Socket};
 pub(crate) struct Wire<S> {
     socket: SharedSocket<S>,
     keep_alive: KeepAlive,
+    /// Pings that were due since somebody looked.
+    pinged: bool,
     sweeper: Sweeper,
     state: State,
 }
@@ -49,6 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Self {
             socket: Arc::new(Mutex::new(socket)),
             keep_alive: KeepAlive::new(options.ping),
+            pinged: false,
             sweeper: Sweeper::default(),
             state: State::Open,
         }
@@ -76,6 +81,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     pub(crate) fn take_pong(&self) -> bool {
         lock(&self.socket).take_pong()
+    }
+
+    /// The time between two pings, once after each.
+    pub(crate) fn take_ping(&mut self) -> Option<Duration> {
+        let interval = self.keep_alive.interval();
+        mem::take(&mut self.pinged).then_some(interval)
+    }
+
+    pub(crate) fn socket(&self) -> SharedSocket<S> {
+        Arc::clone(&self.socket)
+    }
+
+    /// The peer knows how epochs end.
+    pub(crate) fn agree_on_epochs(&self) {
+        lock(&self.socket).agree_on_epochs();
+    }
+
+    pub(crate) fn take_marker(&self) -> bool {
+        lock(&self.socket).take_marker()
+    }
+
+    /// Whether the peer has ended its direction of the epoch, and nobody has taken that.
+    pub(crate) fn has_marker(&self) -> bool {
+        lock(&self.socket).has_marker()
     }
 
     pub(crate) fn violate(&self, violation: Violation) {
@@ -161,6 +190,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 socket.fail(End::Closed(Closed::lost("the peer fell silent")));
                 return;
             }
+            drop(socket);
+            self.pinged = true;
         }
     }
 

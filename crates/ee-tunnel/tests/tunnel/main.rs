@@ -8,5 +8,6 @@
 mod attacks;
 mod control_text;
 mod drain;
+mod hibernation;
 mod pair;
 mod traffic;

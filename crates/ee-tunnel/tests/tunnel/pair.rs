@@ -132,6 +132,23 @@ where
             agent.expect_plain();
         }
     }
+    start(control, agent, serve)
+}
+
+/// Attests a pair that has agreed on what carries traffic, and runs both ends.
+pub fn start<F, R, B>(
+    mut control: ControlTunnel<DuplexStream>,
+    mut agent: AgentTunnel<DuplexStream>,
+    serve: F,
+) -> Running
+where
+    F: Fn(Request<IncomingBody>) -> R + Send + 'static,
+    R: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    control.use_epochs();
+    agent.use_epochs();
     control.attested(CREDITS);
     control.send_text(STATUS_OK.to_owned());
     let handle = control.handle();

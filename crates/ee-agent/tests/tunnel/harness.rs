@@ -18,7 +18,8 @@ use ee_protocol::{
     report_data::WorkloadClaims,
     settings::{SecretRule, Sources},
     tunnel::{
-        AgentMessage, AttestRequest, ControlMessage, InnerTlsMode, Status, StatusState, TunnelOffer,
+        AgentMessage, AttestRequest, ControlMessage, InnerTlsMode, Register, Status, StatusState,
+        TunnelOffer,
     },
 };
 use ee_tunnel::{
@@ -125,8 +126,27 @@ impl FakeControl {
 
     /// Takes the next tunnel and lets it serve; the tunnel goes on in the background.
     pub async fn attest(&self) -> Served {
+        self.attest_registered().await.1
+    }
+
+    /// As [`Self::attest`], with what the agent registered as.
+    pub async fn attest_registered(&self) -> (Register, Served) {
+        let tunnel = self.accept().await;
+        self.finish(tunnel).await
+    }
+
+    /// Lets a tunnel serve that was accepted.
+    pub async fn finish(&self, mut tunnel: Tunnel) -> (Register, Served) {
+        let register = tunnel.challenge(&hex::encode(self.key.spki_sha256())).await;
+        tunnel.expect_answer().await;
+        (register, Served::start(tunnel))
+    }
+
+    /// As [`Self::attest`], without inner TLS.
+    pub async fn attest_plain(&self) -> Served {
         let mut tunnel = self.accept().await;
-        tunnel.challenge(&hex::encode(self.key.spki_sha256())).await;
+        tunnel.challenge_over("", InnerTlsMode::Off).await;
+        tunnel.tunnel.offer_plain();
         tunnel.expect_answer().await;
         Served::start(tunnel)
     }
@@ -141,8 +161,17 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Waits for `register`, challenges, does inner TLS.
-    pub async fn challenge(&mut self, cp_key: &str) {
-        assert!(matches!(self.message().await, AgentMessage::Register(_)));
+    pub async fn challenge(&mut self, cp_key: &str) -> Register {
+        let register = self.challenge_over(cp_key, InnerTlsMode::Required).await;
+        self.tunnel.start_inner_tls(&InnerTlsClient::new(&self.key));
+        register
+    }
+
+    /// Waits for `register` and challenges.
+    pub async fn challenge_over(&mut self, cp_key: &str, inner_tls: InnerTlsMode) -> Register {
+        let AgentMessage::Register(register) = self.message().await else {
+            panic!("an agent registers first");
+        };
         let request = ControlMessage::AttestRequest(AttestRequest {
             nonce: "ab".repeat(32),
             deadline_s: 30,
@@ -153,7 +182,7 @@ impl Tunnel {
             tunnel: Some(TunnelOffer {
                 version: 2,
                 mux: "h2".to_owned(),
-                inner_tls: InnerTlsMode::Required,
+                inner_tls,
                 epochs: false,
                 max_text: 2_097_152,
                 peers: Vec::new(),
@@ -161,7 +190,7 @@ impl Tunnel {
         });
         self.tunnel.set_text_limit(2 * 1024 * 1024);
         self.tunnel.send_text(request.to_json());
-        self.tunnel.start_inner_tls(&InnerTlsClient::new(&self.key));
+        register
     }
 
     pub async fn expect_answer(&mut self) {

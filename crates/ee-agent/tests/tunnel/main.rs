@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod lanes;
 
 use std::{
     convert::Infallible,
