@@ -130,6 +130,11 @@ impl Tasks {
         self.stopping.is_cancelled()
     }
 
+    /// Sessions that run now: connections, tunnels, upgrades.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Waits until no client is connected.
     pub async fn clients_finished(&self) {
         self.clients.close();

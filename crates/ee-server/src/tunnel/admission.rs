@@ -20,6 +20,14 @@ impl Admissions {
             counted,
         })
     }
+
+    /// Places that are taken.
+    pub(super) fn count(&self) -> u32 {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .total()
+    }
 }
 
 /// A place that is held.

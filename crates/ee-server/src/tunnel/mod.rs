@@ -50,6 +50,11 @@ impl Tunnels {
             governor: Governor::of_this_machine(),
         }
     }
+
+    /// Agents that are connected and not attested.
+    pub fn pending(&self) -> u32 {
+        self.admissions.count()
+    }
 }
 
 /// Seconds after which a refused agent may come back; our agents then use their own back-off.
