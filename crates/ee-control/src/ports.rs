@@ -263,3 +263,10 @@ where
     }));
     answer.await.ok()
 }
+
+/// Keeps every batch of the books a second time, apart from their database.
+pub trait Archive: Send + Sync {
+    /// Takes a batch that is durable in the books. `acknowledge` answers those who wait for it; it
+    /// is to be called once the batch is kept, or once waiting any longer would stop the books.
+    fn keep(&self, batch: ee_store::segments::KeptBatch, acknowledge: Box<dyn FnOnce() + Send>);
+}

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     books::{BooksHandle, FACTS_LANE, Message, Ticket, USERS_LANE},
-    ports::Clock,
+    ports::{Archive, Clock},
 };
 
 mod batch;
@@ -63,6 +63,8 @@ pub struct Sequencer {
     first: Option<Message>,
     /// A tick left work over: it goes on behind those who wait.
     unfinished: bool,
+    /// Where batches are kept a second time before they are acknowledged.
+    archive: Option<Arc<dyn Archive>>,
 }
 
 impl Sequencer {
@@ -83,8 +85,18 @@ impl Sequencer {
             users,
             first: None,
             unfinished: false,
+            archive: None,
         };
         (handle, sequencer)
+    }
+
+    /// Keeps every batch a second time before it is acknowledged.
+    #[must_use]
+    pub fn archived_in(self, archive: Arc<dyn Archive>) -> Self {
+        Self {
+            archive: Some(archive),
+            ..self
+        }
     }
 
     /// Works until it is told to stop or every handle is gone, finishing the batch in hand; or
@@ -110,14 +122,19 @@ impl Sequencer {
         }
     }
 
-    /// Takes the next batch: facts, then users. Questions are answered at once: between batches
+    /// Takes the next batch: facts, as many as their lane holds, then users, so that neither keeps
+    /// the other out however fast it sends. Questions are answered at once: between batches
     /// the books hold what is durable and nothing else.
     fn drain(&mut self) -> Vec<Ticket> {
         let mut tickets = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut facts) = (0, 0);
         while tickets.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
-            let fact = || self.facts.try_recv().ok();
-            let first = self.first.take().or_else(fact);
+            let mut fact = || {
+                let taken = (facts < FACTS_LANE).then(|| self.facts.try_recv().ok())?;
+                facts += usize::from(taken.is_some());
+                taken
+            };
+            let first = self.first.take().or_else(&mut fact);
             match first.or_else(|| self.users.try_recv().ok()) {
                 Some(Message::Submit(ticket)) => {
                     bytes += ticket.encoded.len();

@@ -125,7 +125,23 @@ impl Copied {
         sync_directory_of(&self.target)
     }
 
-    fn settle(self) -> Result<Self, BackupError> {
+    /// Gives the copy another name than it was made for.
+    ///
+    /// # Errors
+    /// When the name is taken or the file system refuses; the copy is then gone.
+    pub fn keep_as(mut self, target: &Path) -> Result<(), BackupError> {
+        if target.exists() {
+            return Err(BackupError::Exists(target.to_owned()));
+        }
+        target.clone_into(&mut self.target);
+        self.keep()
+    }
+
+    /// Makes the copy durable, as it is now.
+    ///
+    /// # Errors
+    /// When the file system refuses; the copy is then gone.
+    pub fn settle(self) -> Result<Self, BackupError> {
         let file = File::open(&self.part).map_err(failed("open", &self.part))?;
         file.sync_all().map_err(failed("fsync", &self.part))?;
         Ok(self)

@@ -85,6 +85,25 @@ pub(crate) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     Ok(one)
 }
 
+/// Opens a copy that has no name yet, to bring it forward. Nobody else knows of it, so nothing is
+/// locked, nothing lies beside it, and its maker makes it durable when it is done.
+pub(crate) fn open_copy(path: &Path) -> Result<Opened, OpenError> {
+    let mut connection = Connection::open(path).map_err(sqlite(path))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON",
+        )
+        .map_err(sqlite(path))?;
+    migrate::migrate(&mut connection, path)?;
+    Ok(Opened {
+        connection,
+        wal: None,
+        lock: None,
+        reading: None,
+    })
+}
+
 fn open_reading(path: &Path) -> Result<Reading, OpenError> {
     Ok(Reading {
         pages: read_only(path)?,

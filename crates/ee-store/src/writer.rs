@@ -87,6 +87,12 @@ impl Store {
         open::open_in_memory().and_then(|opened| Self::start(opened, Path::new(":memory:")))
     }
 
+    /// Opens a copy that has no name yet, to bring it forward; it is durable when its maker says
+    /// so, not before.
+    pub(crate) fn open_copy(path: &Path) -> Result<Self, OpenError> {
+        open::open_copy(path).and_then(|opened| Self::start(opened, path))
+    }
+
     /// Opens a database that another process may be writing, as it is at this moment: nothing is
     /// created, locked, migrated or written, and everything that would write answers that the
     /// store is closed.

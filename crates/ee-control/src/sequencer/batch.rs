@@ -11,6 +11,7 @@ use ee_protocol::{account::Note, time::Timestamp};
 use ee_store::{
     StoreError,
     ledger::{CommitError, LedgerStore, books, needs},
+    segments::KeptBatch,
 };
 
 use super::{Sequencer, Stopped};
@@ -164,6 +165,7 @@ impl Sequencer {
             epoch: self.head.epoch,
             watermark: self.books.watermark(),
         };
+        let copied = self.archive.as_ref().map(|_| body.clone());
         let (batch, next) = books::seal(&self.head, &self.books.changes(), header, body, &requests);
         assert_eq!(
             next.seq,
@@ -173,8 +175,16 @@ impl Sequencer {
         match self.ledger.commit(batch).await {
             Ok(()) => {
                 self.books.committed();
+                let root = next.root;
                 self.head = next;
-                answer_all(replies);
+                match (&self.archive, copied) {
+                    (Some(archive), Some(body)) => {
+                        let body = body.into_bytes();
+                        let batch = KeptBatch { header, body, root };
+                        archive.keep(batch, Box::new(move || answer_all(replies)));
+                    }
+                    (_, _) => answer_all(replies),
+                }
                 Ok(())
             }
             Err(error) => self.undo(error, replies),

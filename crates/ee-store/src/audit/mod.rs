@@ -189,7 +189,7 @@ pub async fn verify<S: LedgerStore>(store: &S, checks: &[Check]) -> Result<Repor
     {
         for table in check.tables() {
             if compared.insert(table.name) {
-                compare::table(store, &replayed.archive, (check, table), &mut report).await?;
+                compare::table(store, &replayed.store, (check, table), &mut report).await?;
             }
         }
         if check == Check::Balances {

@@ -1,15 +1,17 @@
-//! The journal from its first batch: the chain checked, every command carried out again.
+//! The journal batch by batch: the chain checked, every command carried out again.
 
 use ee_core::{
     books::{Books, Need, Seq, ids::Fingerprint, known::RequestKey, rows::RequestRow},
-    journal::{Body, Canonical, Header, Key, Record, RecordHead, decode_batch, next_root, sha256},
+    journal::{
+        Body, Canonical, Header, Key, Record, RecordHead, Root, decode_batch, next_root, sha256,
+    },
 };
 
 use super::{Check, Finding};
 use crate::{
     error::StoreError,
     ledger::{
-        Direction, Head, LedgerStore, MemoryLedger, Page, Row,
+        CommitError, Direction, Head, LedgerStore, MemoryLedger, Page, Row,
         books::{self, read_batch},
         needs::fetch,
         tables::JOURNAL,
@@ -19,14 +21,14 @@ use crate::{
 /// Batches read at once: each may be a megabyte.
 const PAGE_BATCHES: u32 = 32;
 
-/// What the journal comes to.
+/// Books that are brought forward along a journal, and the store that they write to.
 #[derive(Debug)]
-pub struct Replayed {
-    /// The tables as they must be.
-    pub archive: MemoryLedger,
-    /// The books as they must be in memory.
+pub struct Replayed<S> {
+    /// The tables, as they must be.
+    pub store: S,
+    /// The books, as they must be in memory.
     pub books: Books,
-    /// Where the journal ends.
+    /// Up to where the journal was carried out.
     pub head: Head,
     /// What was wrong on the way; the replay ends at a batch that does not fit.
     pub findings: Vec<Finding>,
@@ -36,21 +38,17 @@ pub struct Replayed {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn replay<S: LedgerStore>(store: &S) -> Result<Replayed, StoreError> {
+pub async fn replay<S: LedgerStore>(store: &S) -> Result<Replayed<MemoryLedger>, StoreError> {
     let recorded = store.head().await?;
-    let mut replayed = Replayed {
-        archive: MemoryLedger::new(recorded.ledger_id),
-        books: Books::empty(),
-        head: Head::fresh(recorded.ledger_id),
-        findings: Vec::new(),
-    };
+    let archive = MemoryLedger::new(recorded.ledger_id);
+    let mut replayed = Replayed::new(archive, Books::empty(), Head::fresh(recorded.ledger_id));
     let mut after = None;
     loop {
         let rows = store.page(journal_page(after.take())).await?;
         let more = rows.len() == PAGE_BATCHES as usize;
         after = rows.last().map(|row| row[..1].to_vec());
         for row in rows {
-            if !replayed.batch(row).await? {
+            if !replayed.row(row).await? {
                 return Ok(replayed);
             }
         }
@@ -78,22 +76,41 @@ fn journal_page(after: Option<Row>) -> Page {
     }
 }
 
-impl Replayed {
-    /// Carries out a batch; false if it does not fit behind the one before.
-    async fn batch(&mut self, row: Row) -> Result<bool, StoreError> {
-        let (header, body, root) = match read_batch(row) {
-            Ok(batch) => batch,
+impl<S: LedgerStore> Replayed<S> {
+    /// Books at some place of their journal, to be brought forward.
+    pub(crate) fn new(store: S, books: Books, head: Head) -> Self {
+        Self {
+            store,
+            books,
+            head,
+            findings: Vec::new(),
+        }
+    }
+
+    /// Carries out a row of the journal; false if it does not fit behind the one before.
+    async fn row(&mut self, row: Row) -> Result<bool, StoreError> {
+        match read_batch(row) {
+            Ok((header, body, root)) => self.batch(&header, &body, root).await,
             Err(StoreError::Corrupt(what)) => {
                 self.find(format!("behind batch {}: {what}", self.head.batch));
-                return Ok(false);
+                Ok(false)
             }
-            Err(error) => return Err(error),
-        };
-        if let Some(why) = self.misfit(&header, &body, root) {
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carries out a batch; false if it does not fit behind the one before.
+    pub(crate) async fn batch(
+        &mut self,
+        header: &Header,
+        body: &[u8],
+        root: Root,
+    ) -> Result<bool, StoreError> {
+        if let Some(why) = self.misfit(header, body, root) {
             self.find(format!("batch {}: {why}", header.batch));
             return Ok(false);
         }
-        let records = match decode_batch(&header, &body) {
+        let records = match decode_batch(header, body) {
             Ok(records) => records,
             Err(error) => {
                 self.find(format!("batch {}: {error}", header.batch));
@@ -101,7 +118,7 @@ impl Replayed {
             }
         };
         let needs = records.iter().flat_map(needs);
-        let mut known = fetch(&self.archive, needs).await?;
+        let mut known = fetch(&self.store, needs).await?;
         let mut again = Body::default();
         let mut requests = Vec::new();
         for record in records {
@@ -126,7 +143,7 @@ impl Replayed {
             };
             again.push(&head, &encoded, &applied);
         }
-        self.keep(header, again, &requests).await;
+        self.keep(*header, again, &requests).await?;
         Ok(true)
     }
 
@@ -172,7 +189,12 @@ impl Replayed {
         })
     }
 
-    async fn keep(&mut self, header: Header, body: Body, requests: &[RequestRow]) {
+    async fn keep(
+        &mut self,
+        header: Header,
+        body: Body,
+        requests: &[RequestRow],
+    ) -> Result<(), StoreError> {
         if self.books.watermark() != header.watermark {
             let what = format!(
                 "batch {} has another watermark than its facts",
@@ -182,10 +204,10 @@ impl Replayed {
         }
         let changes = self.books.changes();
         let (batch, next) = books::seal(&self.head, &changes, header, body, requests);
-        let kept = self.archive.commit(batch).await;
-        kept.expect("nothing fails in memory that is not told to");
+        self.store.commit(batch).await.map_err(not_kept)?;
         self.books.committed();
         self.head = next;
+        Ok(())
     }
 
     fn find(&mut self, what: impl Into<String>) {
@@ -197,6 +219,15 @@ impl Replayed {
             check,
             what: what.into(),
         });
+    }
+}
+
+fn not_kept(error: CommitError) -> StoreError {
+    match error {
+        CommitError::DiskFull => StoreError::DiskFull,
+        CommitError::Unavailable(_) | CommitError::Lost | CommitError::Unknown(_) => {
+            StoreError::OutcomeUnknown(error.to_string())
+        }
     }
 }
 
