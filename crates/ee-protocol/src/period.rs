@@ -3,8 +3,7 @@
 use std::fmt;
 
 use ::time::{
-    Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset,
-    format_description::well_known::Rfc3339,
+    Date, Month, OffsetDateTime, PrimitiveDateTime, Time, format_description::well_known::Rfc3339,
 };
 
 use crate::time::Timestamp;
@@ -238,8 +237,7 @@ fn number(text: &str) -> Result<i64, InvalidPeriod> {
 fn body_ms(text: &str) -> Result<i64, InvalidPeriod> {
     let moment = OffsetDateTime::parse(text, &Rfc3339)
         .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339))
-        .map_err(|_| InvalidPeriod)?
-        .to_offset(UtcOffset::UTC);
+        .map_err(|_| InvalidPeriod)?;
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| InvalidPeriod)
 }
 
@@ -325,6 +323,16 @@ mod tests {
         }
         assert!(Period::parse_bounds("2026-11-22", "2026-11-23").is_err());
         assert!(Period::parse_bounds("yesterday", "today").is_err());
+    }
+
+    /// An instant that no year of UTC holds; found by fuzzing.
+    #[test]
+    fn a_bound_beyond_the_last_year_is_no_period() {
+        let end = "9999-12-31T23:59:59-01:00";
+        let bounds = Period::parse_bounds("9999-12-31T23:00:00Z", end);
+        assert_eq!(bounds, Err(InvalidPeriod));
+        let start = "0000-01-01T00:00:00+01:00";
+        assert!(Period::parse_bounds(start, end).is_err());
     }
 
     #[test]
