@@ -196,6 +196,12 @@ impl Attestor {
         self.time.now().is_ok()
     }
 
+    /// Whether time may judge: it is known, and nobody has set the clock ahead unconfirmed
+    /// (LEDGER 8).
+    pub fn clock_may_judge(&self) -> bool {
+        self.clock_is_trusted() && !self.time.has_jumped_ahead()
+    }
+
     /// Resolves when a pass of the reconciler is due before its time.
     pub async fn wanted(&self) {
         tokio::select! {

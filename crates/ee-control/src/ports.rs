@@ -6,7 +6,7 @@
 //! that they are the same for every source. Time-outs and body limits are the source's, because
 //! only it sees the bytes arrive.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use ee_core::attestation::Provenance;
@@ -20,6 +20,12 @@ use futures_util::future::BoxFuture;
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// How long the process runs, on a clock that nobody sets; `None` if there is no such clock to
+    /// compare with.
+    fn running(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Runs work that needs a processor for long (chains, signatures) off the event loop.

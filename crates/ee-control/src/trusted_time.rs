@@ -8,7 +8,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -26,6 +26,17 @@ const BEHIND_MAX: Duration = Duration::from_secs(300);
 const AHEAD_MAX: Duration = Duration::from_secs(3_600);
 /// How far our clock may differ from an upstream's date that confirms it.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(300);
+/// How far the wall clock may run ahead of the clock that nobody sets (LEDGER 8).
+const JUMP_MAX: Duration = Duration::from_secs(300);
+
+/// When the wall clock was last known to be right.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    wall: Timestamp,
+    running: Option<Duration>,
+    /// At the start the clock stood far ahead of what was kept.
+    doubtful: bool,
+}
 
 /// The wall clock with a floor.
 pub(crate) struct TrustedTime {
@@ -35,13 +46,21 @@ pub(crate) struct TrustedTime {
     floor_us: AtomicI64,
     /// What the store holds, in microseconds; 0 if nothing.
     kept_us: AtomicI64,
+    anchor: Mutex<Anchor>,
 }
 
 impl TrustedTime {
     /// Starts from what the store kept.
     pub(crate) async fn open(clock: Arc<dyn Clock>, store: Store) -> Result<Self, StoreError> {
         let kept = store.clock_mark().await?.unwrap_or(Timestamp::EPOCH);
+        let wall = clock.now();
+        let anchor = Anchor {
+            wall,
+            running: clock.running(),
+            doubtful: kept != Timestamp::EPOCH && wall > kept.after(AHEAD_MAX),
+        };
         Ok(Self {
+            anchor: Mutex::new(anchor),
             clock,
             store,
             floor_us: AtomicI64::new(kept.unix_micros()),
@@ -60,6 +79,19 @@ impl TrustedTime {
             return Err(untrusted(wall, floor));
         }
         Ok(wall.max(floor))
+    }
+
+    /// Whether the clock has jumped ahead since it was last known to be right: then nothing may be
+    /// judged that only time has made due, until somebody confirms it.
+    pub(crate) fn has_jumped_ahead(&self) -> bool {
+        let anchor = *self
+            .anchor
+            .lock()
+            .expect("nothing panics while it holds this");
+        let passed = anchor.running.zip(self.clock.running());
+        let passed = passed.map(|(then, now)| now.saturating_sub(then));
+        let expected = passed.map(|passed| anchor.wall.after(passed).after(JUMP_MAX));
+        anchor.doubtful || expected.is_some_and(|latest| self.clock.now() > latest)
     }
 
     /// The wall clock, for schedules: being wrong only moves the next try.
@@ -90,7 +122,16 @@ impl TrustedTime {
         if apart > CONFIRMED_WITHIN {
             return Ok(());
         }
-        self.persist(wall).await
+        self.persist(wall).await?;
+        *self
+            .anchor
+            .lock()
+            .expect("nothing panics while it holds this") = Anchor {
+            wall,
+            running: self.clock.running(),
+            doubtful: false,
+        };
+        Ok(())
     }
 
     async fn persist(&self, wall: Timestamp) -> Result<(), StoreError> {

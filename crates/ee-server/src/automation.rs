@@ -46,7 +46,7 @@ async fn beats(state: AppState) {
 async fn ticks(state: AppState) {
     while pause(&state, PASS_EVERY).await {
         let now = state.now();
-        if !state.attestor.clock_is_trusted() {
+        if !state.attestor.clock_may_judge() {
             tracing::warn!(event = "ticks_halted", why = "clock_untrusted");
             continue;
         }

@@ -1,6 +1,9 @@
 //! The only place of the control plane that reads a clock.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use ee_control::ports::Clock;
 use ee_protocol::time::Timestamp;
@@ -20,6 +23,11 @@ impl Clock for SystemClock {
             .unwrap_or(Duration::ZERO);
         let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
         Timestamp::from_unix_micros(micros)
+    }
+
+    fn running(&self) -> Option<Duration> {
+        static BEGAN: LazyLock<Stopwatch> = LazyLock::new(Stopwatch::start);
+        Some(BEGAN.elapsed())
     }
 }
 

@@ -245,6 +245,42 @@ async fn a_clock_set_back_is_not_trusted() {
 }
 
 #[tokio::test]
+async fn a_jump_ahead_halts_what_judges_until_it_is_confirmed() {
+    let mut world = World::new().await;
+    let may_judge = |world: &World| world.attestor.clock_may_judge();
+    let confirm = async |world: &World| world.attestor.confirm_clock(world.clock_now()).await;
+    confirm(&world).await.unwrap();
+    world.clock.pass(DAY);
+    assert!(may_judge(&world), "a day that has passed is no jump");
+    let wall = START_S + 86_400;
+    world.clock.set(wall + 300);
+    assert!(
+        may_judge(&world),
+        "time servers step by less than five minutes"
+    );
+    world.clock.set(wall + 301);
+    assert!(!may_judge(&world));
+    let wrong = world.clock_now().before(HOUR);
+    world.attestor.confirm_clock(wrong).await.unwrap();
+    assert!(
+        !may_judge(&world),
+        "an upstream that says otherwise confirms nothing"
+    );
+    confirm(&world).await.unwrap();
+    assert!(may_judge(&world));
+
+    // Over a restart only what was kept is known: an hour may have passed, more is confirmed first.
+    world.clock.set(wall + 301 + 3_600);
+    world.restart().await;
+    assert!(may_judge(&world));
+    world.clock.set(wall + 301 + 3_601);
+    world.restart().await;
+    assert!(!may_judge(&world));
+    confirm(&world).await.unwrap();
+    assert!(may_judge(&world));
+}
+
+#[tokio::test]
 async fn a_jump_ahead_is_kept_only_when_an_upstream_confirms_it() {
     let at = |seconds: i64| Timestamp::from_unix_seconds(START_S + seconds);
     let world = World::new().await;

@@ -41,26 +41,35 @@ pub const SEED: u64 = 7;
 pub const PLATFORM_KEY: [u8; 32] = [3; 32];
 
 #[derive(Default)]
-pub struct TestClock(AtomicI64);
+pub struct TestClock {
+    wall_s: AtomicI64,
+    running_s: AtomicI64,
+}
 
 impl TestClock {
     pub fn set(&self, unix_s: i64) {
-        self.0.store(unix_s, Ordering::SeqCst);
+        self.wall_s.store(unix_s, Ordering::SeqCst);
     }
 
     pub fn pass(&self, span: Duration) {
-        self.0
-            .fetch_add(i64::try_from(span.as_secs()).unwrap(), Ordering::SeqCst);
+        let seconds = i64::try_from(span.as_secs()).unwrap();
+        self.wall_s.fetch_add(seconds, Ordering::SeqCst);
+        self.running_s.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub fn unix_s(&self) -> u64 {
-        u64::try_from(self.0.load(Ordering::SeqCst)).unwrap()
+        u64::try_from(self.wall_s.load(Ordering::SeqCst)).unwrap()
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_unix_seconds(self.0.load(Ordering::SeqCst))
+        Timestamp::from_unix_seconds(self.wall_s.load(Ordering::SeqCst))
+    }
+
+    fn running(&self) -> Option<Duration> {
+        let seconds = self.running_s.load(Ordering::SeqCst);
+        Some(Duration::from_secs(seconds.unsigned_abs()))
     }
 }
 
@@ -450,6 +459,7 @@ pub fn registration(network: Network) -> Registration {
         vcpus: None,
         inner_tls: InnerTlsMode::Required,
         mux: ee_core::session::Mux::H2,
+        epochs: false,
     }
 }
 

@@ -83,7 +83,7 @@ pub async fn clock_confirm(
     let confirmed = state.attestor.confirm_clock(request.now).await;
     confirmed
         .map_err(|error| Problem::new(ProblemCode::StoreUnavailable).detail(error.to_string()))?;
-    let trusted = state.attestor.clock_is_trusted();
+    let trusted = state.attestor.clock_may_judge();
     tracing::warn!(event = "clock_confirmed", now = %request.now, trusted, actor = actor.name());
     let now = state.now().rfc3339_micros();
     Ok(json(StatusCode::OK, &ClockView { now, trusted }))
