@@ -84,11 +84,13 @@ impl Tasks {
     ) {
         let name = name.into();
         let task = self.sessions.track_future(task);
-        self.start(async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        // Not an async block, which would hold the task twice: as captured and as awaited.
+        let guarded = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if ended.is_err() {
                 tracing::error!(event = "session_panicked", task = %name);
             }
         });
+        self.start(guarded);
     }
 
     /// Starts a session that the drain waits for: a client's connection.

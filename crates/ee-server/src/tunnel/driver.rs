@@ -45,7 +45,9 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// Runs a session until its socket is gone and the plane knows.
 pub(super) async fn run(state: AppState, io: Io, ip: IpAddr, place: Place) {
-    Driver::new(state, io, ip, place).run().await;
+    // Boxed: moved from future to future it would lie in each of them, for as long as it is idle.
+    let mut driver = Box::new(Driver::new(state, io, ip, place));
+    driver.run().await;
 }
 
 struct Driver {
@@ -97,7 +99,7 @@ impl Driver {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(&mut self) {
         while self.turn().await {}
         while !self.reports.are_told() {
             self.reports.tell().await;
