@@ -1,8 +1,9 @@
-//! A bounded load generator: HTTP/1.1 over kept connections on raw sockets.
+//! A bounded load generator: HTTP/1.1 on raw sockets.
 //!
 //! It is closed loop (each connection sends its next request when the answer is complete), so its
 //! percentiles are those of a client that waits, and it stops by itself.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,7 +24,36 @@ pub struct Load {
     pub length: Duration,
     /// Ends the run early: no more requests than this.
     pub requests_max: usize,
-    pub body_bytes: usize,
+    /// The length that the body of a 200 must have.
+    pub body_bytes: Option<usize>,
+    pub reuse: Reuse,
+}
+
+/// What becomes of a connection after its answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// It is kept for the next request.
+    Kept,
+    /// The next request opens another, and its latency begins with that.
+    Never,
+}
+
+impl Load {
+    /// One kept connection for a second.
+    pub fn get(target: SocketAddr, host: impl Into<String>, path: impl Into<String>) -> Self {
+        /// Bounds the memory for latencies: 16 B each.
+        const REQUESTS_MAX: usize = 2_000_000;
+        Self {
+            target,
+            host: host.into(),
+            path: path.into(),
+            connections: 1,
+            length: Duration::from_secs(1),
+            requests_max: REQUESTS_MAX,
+            body_bytes: None,
+            reuse: Reuse::Kept,
+        }
+    }
 }
 
 /// What came back.
@@ -43,12 +73,15 @@ impl Measured {
 
     /// The latency that this share of the requests did not exceed, in permille.
     pub fn percentile(&self, permille: usize) -> Duration {
-        let at = self.latencies.len() * permille / 1000;
-        self.latencies
-            .get(at.min(self.latencies.len() - 1))
-            .copied()
-            .unwrap_or_default()
+        percentile(&self.latencies, permille)
     }
+}
+
+/// The latency that this share of sorted latencies does not exceed; zero if there is none.
+pub fn percentile(sorted: &[Duration], permille: usize) -> Duration {
+    let at = sorted.len() * permille / 1000;
+    let at = at.min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or_default()
 }
 
 /// A count as a number to divide by.
@@ -89,34 +122,86 @@ struct OfConnection {
 }
 
 async fn connection(load: Load, started: Stopwatch) -> Result<OfConnection> {
-    let mut socket = TcpStream::connect(load.target).await.context("connect")?;
-    socket.set_nodelay(true)?;
-    let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", load.path, load.host);
-    let mut answer = Answer {
-        buffer: Vec::with_capacity(256 * 1024),
-        at: 0,
-    };
+    let mut line = None;
     let mut done = OfConnection::default();
     let share = (load.requests_max / load.connections).max(1);
     while done.latencies.len() < share && started.elapsed() < load.length {
         let sent = Stopwatch::start();
-        socket.write_all(request.as_bytes()).await.context("send")?;
-        let (accepted, bytes) = answer.read(&mut socket).await?;
-        let wanted = load.body_bytes;
+        let open = match &mut line {
+            Some(open) => open,
+            None => line.insert(Line::open(&load).await?),
+        };
+        let (accepted, bytes) = open.ask().await?;
+        let wanted = load.body_bytes.unwrap_or(bytes);
         ensure!(
             !accepted || bytes == wanted,
             "{bytes} bytes instead of {wanted}"
         );
         done.latencies.push(sent.elapsed());
         done.refused += usize::from(!accepted);
+        if load.reuse == Reuse::Never {
+            line = None;
+        }
     }
     Ok(done)
 }
 
-/// Reads answers from a socket; bytes before `at` are used up.
+/// An open connection, and the request that is sent over it.
+pub struct Line {
+    socket: TcpStream,
+    request: String,
+    answer: Answer,
+    reuse: Reuse,
+}
+
+impl Line {
+    pub async fn open(load: &Load) -> Result<Self> {
+        let socket = TcpStream::connect(load.target).await.context("connect")?;
+        socket.set_nodelay(true)?;
+        let last = match load.reuse {
+            Reuse::Kept => "",
+            // The peer closes, so that its port and not ours waits for stray segments.
+            Reuse::Never => "Connection: close\r\n",
+        };
+        let (path, host) = (&load.path, &load.host);
+        Ok(Self {
+            socket,
+            request: format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{last}\r\n"),
+            answer: Answer::default(),
+            reuse: load.reuse,
+        })
+    }
+
+    /// Sends the request and reads the answer: whether it is a 200, and the length of its body.
+    pub async fn ask(&mut self) -> Result<(bool, usize)> {
+        let request = self.request.as_bytes();
+        self.socket.write_all(request).await.context("send")?;
+        self.answer.read(&mut self.socket).await
+    }
+
+    /// Whether no further request may be sent: by the client's own habit, by the last answer, or
+    /// because the peer has closed the connection as far as can be seen.
+    pub fn is_over(&self) -> bool {
+        if self.reuse == Reuse::Never || self.answer.is_last {
+            return true;
+        }
+        !matches!(self.socket.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Sends the request and reads nothing.
+    pub async fn send_only(&mut self) -> Result<()> {
+        let request = self.request.as_bytes();
+        self.socket.write_all(request).await.context("send")
+    }
+}
+
+/// Reads answers from a socket; bytes before `at` are used up. The buffer grows with what comes.
+#[derive(Default)]
 struct Answer {
     buffer: Vec<u8>,
     at: usize,
+    /// The last head said `Connection: close`.
+    is_last: bool,
 }
 
 impl Answer {
@@ -125,6 +210,7 @@ impl Answer {
         let head = self.read_past(socket, b"\r\n\r\n").await?;
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         let accepted = head.starts_with("http/1.1 200");
+        self.is_last = field(&head, "connection") == Some("close");
         if let Some(length) = field(&head, "content-length") {
             let length = length.parse().context("content-length")?;
             self.skip(socket, length).await?;

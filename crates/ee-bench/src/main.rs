@@ -9,11 +9,22 @@
     reason = "a benchmark prints its table, and its progress beside it"
 )]
 
+mod agents;
 mod backend;
+mod heap;
+mod idle;
+mod inherited;
 mod ledger;
+mod live;
 mod load;
 mod process;
+mod restart;
+mod server;
+mod setup;
 mod stopwatch;
+mod storm;
+mod swarm;
+mod sweep;
 mod table;
 mod tunnel;
 mod verdict;
@@ -34,6 +45,12 @@ struct Arguments {
 enum What {
     /// Requests through control plane and agent, beside the backend alone and nginx.
     Tunnel(tunnel::Options),
+    /// Memory of the control plane for each idle tunnel.
+    Idle(idle::Options),
+    /// Ten thousand agents that come back at once after a restart.
+    Storm(storm::Options),
+    /// A rolling restart under load.
+    Restart(restart::Options),
     /// Verdicts per second and core, beside one P-256 verification.
     Verdict(verdict::Options),
     /// The books: transfers, settlement, restart, beside raw fdatasync and a naive ledger.
@@ -44,14 +61,25 @@ enum What {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// The control plane of the idle benchmark, as a process of its own.
+    #[command(hide = true)]
+    Server,
+    /// Many agents, as a process of their own.
+    #[command(hide = true)]
+    Agents(agents::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Tunnel(options) => tunnel::run(&options),
+        What::Idle(options) => idle::run(&options),
+        What::Storm(options) => storm::run(&options),
+        What::Restart(options) => restart::run(&options),
         What::Verdict(options) => verdict::run(&options),
         What::Ledger(options) => ledger::run(&options),
         What::Backend { listen } => backend::run(listen),
+        What::Server => server::run(),
+        What::Agents(options) => agents::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,10 @@
 //! Child processes under measurement: started on loopback, measured through /proc, ended on drop.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -35,6 +37,63 @@ impl Process {
             child,
             name: name.to_owned(),
         })
+    }
+
+    /// Starts a program of this binary that is told things on its standard input and answers on
+    /// its standard output; it ends when the dialogue is dropped.
+    pub fn start_spoken(name: &str, command: &mut Command, log: &Path) -> Result<(Self, Dialogue)> {
+        let log = std::fs::File::create(log).context("a log file")?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        let input = child.stdin.take().context("its standard input")?;
+        let output = BufReader::new(child.stdout.take().context("its standard output")?);
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            // Ends with the child's output, or when nobody listens any more.
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let process = Self {
+            child,
+            name: name.to_owned(),
+        };
+        Ok((process, Dialogue { input, lines }))
+    }
+
+    /// Ends the child without asking, and waits until it is gone.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill().context("killing")?;
+        self.child.wait().context("waiting")?;
+        Ok(())
+    }
+
+    /// Asks the child to end (SIGTERM).
+    pub fn terminate(&self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status();
+        status.context("running kill").map(drop)
+    }
+
+    /// Whether the child has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("waiting")?.is_some())
+    }
+
+    /// Memory in the machine's RAM, and the most it ever was.
+    pub fn memory(&self) -> Memory {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        Memory {
+            resident_bytes: status_bytes(&status, "VmRSS:"),
+            peak_bytes: status_bytes(&status, "VmHWM:"),
+        }
     }
 
     /// Waits until somebody listens at the address.
@@ -72,6 +131,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // TERM first: nginx ends its workers only when asked. Then make sure.
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
@@ -84,6 +146,45 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What is said between the benchmark and a child: lines both ways.
+pub struct Dialogue {
+    input: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Dialogue {
+    /// The next line, waited for.
+    pub fn hear(&self) -> Result<String> {
+        let line = self.lines.recv_timeout(START_TIMEOUT);
+        line.context("the child says nothing")
+    }
+
+    /// The latest line that has come since the last call.
+    pub fn latest(&self) -> Option<String> {
+        self.lines.try_iter().last()
+    }
+
+    /// Sends an empty line and waits for what comes back.
+    pub fn ask(&mut self) -> Result<String> {
+        writeln!(self.input).context("asking the child")?;
+        self.hear()
+    }
+}
+
+/// Resident memory of a process.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    pub resident_bytes: u64,
+    pub peak_bytes: u64,
+}
+
+/// A field of /proc/<pid>/status, which counts in KiB.
+fn status_bytes(status: &str, field: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|rest| rest.split_whitespace().next());
+    kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Fields 14 and 15 of /proc/<pid>/stat, counted behind the name, which may hold spaces.
@@ -119,5 +220,12 @@ mod tests {
     fn user_and_system_time_are_added() {
         let fields = "S 1 2 3 4 5 6 7 8 9 10 700 42 0 0 20";
         assert!((ticks(fields) - 742.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn memory_is_read_in_kib() {
+        let status = "Name:\tx\nVmHWM:\t    40 kB\nVmRSS:\t      30 kB\n";
+        assert_eq!(status_bytes(status, "VmRSS:"), 30 * 1024);
+        assert_eq!(status_bytes(status, "VmHWM:"), 40 * 1024);
     }
 }

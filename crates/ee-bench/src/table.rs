@@ -1,4 +1,6 @@
-//! Markdown tables.
+//! Markdown tables, and how their cells are spelt.
+
+use std::time::Duration;
 
 /// Rows of text under a head, printed with aligned columns.
 pub struct Table {
@@ -44,9 +46,43 @@ impl Table {
     }
 }
 
+/// A number of bytes.
+pub fn size(bytes: usize) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes / 1024),
+        _ => format!("{} MiB", bytes / 1_048_576),
+    }
+}
+
+/// A latency.
+pub fn duration(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    if micros < 1_000 {
+        format!("{micros} us")
+    } else {
+        format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+    }
+}
+
+/// A longer time.
+pub fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_and_durations_have_units() {
+        assert_eq!(size(100), "100 B");
+        assert_eq!(size(65_536), "64 KiB");
+        assert_eq!(size(1_048_576), "1 MiB");
+        assert_eq!(duration(Duration::from_micros(950)), "950 us");
+        assert_eq!(duration(Duration::from_micros(1_250)), "1.2 ms");
+        assert_eq!(seconds(Duration::from_millis(14_960)), "15.0 s");
+    }
 
     #[test]
     fn columns_are_aligned() {

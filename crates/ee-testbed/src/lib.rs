@@ -32,6 +32,7 @@ pub mod serve;
 pub mod tcb;
 pub mod td;
 pub mod websocket_echo;
+pub mod world;
 
 pub use chaos::{ChaosLink, LinkFault};
 pub use collateral::{Collateral, PcsItem, PcsItems};
@@ -50,3 +51,4 @@ pub use quote::{QuoteVersion, padded};
 pub use quote_server::QuoteServer;
 pub use tcb::SimStatus;
 pub use td::Td;
+pub use world::World;

@@ -41,7 +41,7 @@ impl SimulatedServer {
         let dir = TempDir::with_prefix("easyenclave-dev-").context("creating a folder")?;
         default(&mut sources, "EE_ALLOWLIST_ASSET", ALLOWLIST_ASSET);
         let asset = sources.env["EE_ALLOWLIST_ASSET"].clone();
-        let world = World::start(seed, dir.path(), &asset).await?;
+        let world = seed.world(dir.path(), &asset).await?;
         world.provide(&mut sources, dir.path());
         let throw_away = dir.path().join("control-plane.db").display().to_string();
         for (name, value) in [
