@@ -8,6 +8,7 @@ mod backup;
 mod commands;
 mod faults;
 mod random;
+mod settling;
 
 use std::{
     collections::BTreeSet,

@@ -37,7 +37,7 @@ async fn a_taken_port_is_named() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_database_is_refused() {
+async fn second_process_is_refused() {
     let first = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
     let second = Running::start_in(&first.dir, &[("EE_ADMIN_TOKEN", ADMIN)]).await;
     assert!(matches!(second, Err(StartError::Failed(_))));
