@@ -10,7 +10,10 @@ use ee_core::{
 use ee_protocol::{account::Note, time::Timestamp};
 use ee_store::{
     StoreError,
-    ledger::{CommitError, LedgerStore, books, needs},
+    ledger::{
+        CommitError, LedgerStore, books, needs,
+        requests::{self, Requests},
+    },
     segments::KeptBatch,
 };
 
@@ -22,8 +25,8 @@ pub(super) struct Making {
     at: Timestamp,
     known: Known,
     body: Body,
-    /// What is remembered of this batch under idempotency keys.
-    requests: Vec<RequestRow>,
+    /// What is remembered of this batch under idempotency keys, and what it forgets.
+    requests: Requests,
     /// Who waits for what; the replies hold once the batch is durable.
     replies: Vec<(Answer, Reply)>,
 }
@@ -35,8 +38,9 @@ impl Sequencer {
         if tickets.is_empty() && !goes_on {
             return Ok(());
         }
-        let known = match self.fetch(&tickets, goes_on).await {
-            Ok(known) => known,
+        let at = self.head.at.max(self.clock.now());
+        let (known, forgotten) = match self.fetch(&tickets, goes_on, at).await {
+            Ok(fetched) => fetched,
             Err(error) => {
                 tracing::error!(event = "books_not_read", %error);
                 refuse(
@@ -47,10 +51,13 @@ impl Sequencer {
             }
         };
         let mut making = Making {
-            at: self.head.at.max(self.clock.now()),
+            at,
             known,
             body: Body::default(),
-            requests: Vec::new(),
+            requests: Requests {
+                forgotten,
+                ..Requests::default()
+            },
             replies: Vec::with_capacity(tickets.len()),
         };
         for ticket in tickets {
@@ -69,8 +76,14 @@ impl Sequencer {
         self.commit(making).await
     }
 
-    /// Reads what the batch needs and memory does not have, in one go.
-    async fn fetch(&self, tickets: &[Ticket], goes_on: bool) -> Result<Known, StoreError> {
+    /// Reads what the batch needs and memory does not have, in one go; with a tick in it, also
+    /// the keys that it forgets.
+    async fn fetch(
+        &self,
+        tickets: &[Ticket],
+        goes_on: bool,
+        at: Timestamp,
+    ) -> Result<(Known, Vec<RequestId>), StoreError> {
         let mut needs: Vec<Need> = Vec::new();
         for ticket in tickets {
             let submission = &ticket.submission;
@@ -84,7 +97,14 @@ impl Sequencer {
         if goes_on {
             needs.extend(Command::Tick.needs());
         }
-        needs::fetch(&self.ledger, needs).await
+        let ticks = |ticket: &Ticket| ticket.submission.command == Command::Tick;
+        let forgotten = if goes_on || tickets.iter().any(ticks) {
+            requests::forgettable(&self.ledger, self.books.policy(), at).await?
+        } else {
+            Vec::new()
+        };
+        let known = needs::fetch(&self.ledger, needs).await?;
+        Ok((known, forgotten))
     }
 
     /// Answers what was answered before, and decides what was not.
@@ -98,6 +118,7 @@ impl Sequencer {
         let principal = submission.principal;
         let id = submission.key.as_ref().map(|key| id(&principal, key));
         let earlier = id.as_ref().and_then(|id| making.known.requests.get(id));
+        let earlier = earlier.filter(|row| requests::is_remembered(row.at, making.at));
         let reply = match earlier {
             Some(row) => repeated(row, fingerprint),
             None => {
@@ -232,7 +253,7 @@ impl Making {
         };
         // A twin in the same batch finds it here.
         self.known.requests.insert(id, row.clone());
-        self.requests.push(row);
+        self.requests.remembered.push(row);
     }
 }
 

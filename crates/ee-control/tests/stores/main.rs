@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod commands;
 mod faults;
+mod keys;
 mod random;
 mod settling;
 

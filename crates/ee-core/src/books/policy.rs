@@ -8,7 +8,8 @@ use ee_protocol::money::MicroUsd;
 use super::rows::StakeTier;
 
 /// The newest rules that this program knows; older journals replay under their own number.
-pub const RULES: u16 = 1;
+/// 2: ticks forget idempotency keys.
+pub const RULES: u16 = 2;
 
 /// Settings of the books. Times in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The journal batch by batch: the chain checked, every command carried out again.
 
 use ee_core::{
-    books::{Books, Need, Seq, ids::Fingerprint, known::RequestKey, rows::RequestRow},
+    books::{Books, Command, Need, Seq, ids::Fingerprint, known::RequestKey, rows::RequestRow},
     journal::{
         Body, Canonical, Header, Key, Record, RecordHead, Root, decode_batch, next_root, sha256,
     },
@@ -14,6 +14,7 @@ use crate::{
         CommitError, Direction, Head, LedgerStore, MemoryLedger, Page, Row,
         books::{self, read_batch},
         needs::fetch,
+        requests::{Requests, forgettable},
         tables::JOURNAL,
     },
 };
@@ -120,7 +121,7 @@ impl<S: LedgerStore> Replayed<S> {
         let needs = records.iter().flat_map(needs);
         let mut known = fetch(&self.store, needs).await?;
         let mut again = Body::default();
-        let mut requests = Vec::new();
+        let mut requests = self.forgets(header, &records).await?;
         for record in records {
             let applied = self
                 .books
@@ -133,7 +134,7 @@ impl<S: LedgerStore> Replayed<S> {
             let encoded = record.command.encoded();
             if let Some(request) = self.request(&record, &encoded) {
                 known.requests.insert(request.key.clone(), request.clone());
-                requests.push(request);
+                requests.remembered.push(request);
             }
             let head = RecordHead {
                 seq: record.seq,
@@ -160,6 +161,16 @@ impl<S: LedgerStore> Replayed<S> {
             return Some("its time or epoch lies before the last");
         }
         (next_root(&last.root, header, body) != root).then_some("its root does not follow")
+    }
+
+    /// What the sequencer forgot with this batch, before it applied it.
+    async fn forgets(&self, header: &Header, records: &[Record]) -> Result<Requests, StoreError> {
+        let mut requests = Requests::default();
+        if records.iter().any(|record| record.command == Command::Tick) {
+            let (policy, at) = (self.books.policy(), header.at);
+            requests.forgotten = forgettable(&self.store, policy, at).await?;
+        }
+        Ok(requests)
     }
 
     /// What must be remembered of a record under its key.
@@ -193,7 +204,7 @@ impl<S: LedgerStore> Replayed<S> {
         &mut self,
         header: Header,
         body: Body,
-        requests: &[RequestRow],
+        requests: &Requests,
     ) -> Result<(), StoreError> {
         if self.books.watermark() != header.watermark {
             let what = format!(

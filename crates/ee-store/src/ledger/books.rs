@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use ee_core::books::{
     Changes, Rows,
-    rows::{
-        AbuseRow, LockState, MeterKey, MeterRow, PolicyRow, RequestRow, SettlementRow,
-        SettlementState,
-    },
+    known::RequestKey,
+    rows::{AbuseRow, LockState, MeterKey, MeterRow, PolicyRow, SettlementRow, SettlementState},
 };
 use ee_core::journal::{Body, Header, Root};
 use ee_protocol::{period::PERIOD_MAX_MS, time::Timestamp};
 
 use super::{
     Batch, Cell, Direction, Head, LedgerStore, Lookup, Page, Row, Table, TableChange,
+    requests::Requests,
     rows::{field::Field, stored::Stored, tables::*},
     tables::JOURNAL,
 };
@@ -99,7 +98,7 @@ pub fn seal(
     changed: &Changes,
     header: Header,
     body: Body,
-    remembered: &[RequestRow],
+    requests: &Requests,
 ) -> (Batch, Head) {
     let (header, root) = body.seal(&head.root, header);
     let next = Head {
@@ -112,15 +111,33 @@ pub fn seal(
     };
     let mut changes = changes(changed);
     changes.push(journal(&header, body.into_bytes(), root));
-    if !remembered.is_empty() {
-        changes.push(put(remembered));
-    }
+    changes.extend(of_requests(requests));
     let batch = Batch {
         expected: head.clone(),
         next: next.clone(),
         changes,
     };
     (batch, next)
+}
+
+fn of_requests(requests: &Requests) -> Option<TableChange> {
+    let Requests {
+        remembered,
+        forgotten,
+    } = requests;
+    let keys = forgotten.iter().map(|key| {
+        let RequestKey {
+            principal,
+            route,
+            key,
+        } = key;
+        vec![principal.to_cell(), route.to_cell(), key.to_cell()]
+    });
+    let change = TableChange {
+        delete: keys.collect(),
+        ..put(remembered)
+    };
+    (!change.put.is_empty() || !change.delete.is_empty()).then_some(change)
 }
 
 /// A batch of the journal.

@@ -21,6 +21,7 @@ mod cell;
 pub mod history;
 mod memory;
 pub mod needs;
+pub mod requests;
 pub mod rows;
 mod sqlite;
 pub mod tables;
