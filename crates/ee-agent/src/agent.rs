@@ -15,7 +15,10 @@ use ee_protocol::{
     refusal::Refusal,
     report_data::WorkloadClaims,
 };
-use ee_tunnel::keys::{InnerTlsServer, TunnelKey};
+use ee_tunnel::{
+    Buffered,
+    keys::{InnerTlsServer, TunnelKey},
+};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) max_inflight: u32,
     /// A permit for each of them.
     pub(crate) capacity: Arc<Semaphore>,
+    /// Bytes of requests that wait for the backend.
+    pub(crate) buffered: Buffered,
     pub(crate) dialer: Dialer,
     pub(crate) inner_tls: InnerTlsServer,
     pub(crate) quoting: Quoting,
@@ -131,6 +136,7 @@ impl Agent {
             health_interval: settings.health_interval,
             lanes,
             max_inflight: settings.max_inflight,
+            buffered: Buffered::of_this_machine(),
             capacity: Arc::new(Semaphore::new(settings.max_inflight as usize)),
             dialer: Dialer::new(settings.control_ws, settings.control_ca_path.as_deref())?,
             inner_tls: InnerTlsServer::new(&TunnelKey::generate()),

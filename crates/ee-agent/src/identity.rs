@@ -43,7 +43,7 @@ impl Identity {
             agent_id: self.agent_id.to_string(),
             node_id: Some(self.node_id.to_string()),
             tunnel_version: Some(TUNNEL_VERSION.to_owned()),
-            capabilities: ["h2", "itls"].map(str::to_owned).to_vec(),
+            capabilities: ["h2", "itls", "epochs"].map(str::to_owned).to_vec(),
             instance: Some(self.instance.clone()),
             max_inflight: Some(self.max_inflight),
             vcpus: std::thread::available_parallelism()

@@ -110,7 +110,10 @@ async fn open(
             .dial()
             .await
             .map_err(|error| format!("connect: {error}"))?;
-        let options = TunnelOptions::default();
+        let options = TunnelOptions {
+            buffered: shared.buffered.clone(),
+            ..TunnelOptions::default()
+        };
         let upgrade = AgentTunnel::connect(socket, shared.dialer.url(), &options);
         match timeout(UPGRADE_DEADLINE, upgrade).await {
             Ok(Ok(tunnel)) => Ok(tunnel),
@@ -219,6 +222,7 @@ impl<R: Fn(Report) + Send> Driver<R> {
             Command::Send(message) => self.tunnel.send_text(message.to_json()),
             Command::ExpectInnerTls => self.tunnel.expect_inner_tls(&self.shared.inner_tls),
             Command::ExpectPlain => self.tunnel.expect_plain(),
+            Command::UseEpochs => self.tunnel.use_epochs(),
             Command::Quote {
                 nonce,
                 report_data,
@@ -255,7 +259,12 @@ impl<R: Fn(Report) + Send> Driver<R> {
             AgentEvent::InnerTls(outcome) => self.handle_inner_tls(outcome),
             AgentEvent::Request(request, responder) => {
                 let capacity = Arc::clone(&self.shared.capacity);
-                let Ok(permit) = capacity.try_acquire_owned() else {
+                // Another node may have room, and the control plane may ask it.
+                let permit = match self.shared.buffered.admits() {
+                    true => capacity.try_acquire_owned().ok(),
+                    false => None,
+                };
+                let Some(permit) = permit else {
                     responder.refuse();
                     return None;
                 };

@@ -428,7 +428,10 @@ proptest! {
                     }
                     Command::ExpectPlain => prop_assert!(false, "plain on forge-1"),
                     Command::Close(_) => closed = true,
-                    Command::Send(_) | Command::ExpectInnerTls | Command::Probe
+                    Command::Send(_)
+                    | Command::ExpectInnerTls
+                    | Command::UseEpochs
+                    | Command::Probe
                     | Command::Replace { .. } | Command::FinishRequests => {}
                 }
             }

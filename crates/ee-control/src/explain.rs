@@ -27,7 +27,8 @@ const REFUSED_PER_APP_MAX: usize = 32;
 /// may push one out.
 const FAILED_PER_APP_MAX: usize = REFUSED_PER_APP_MAX / 2;
 /// Apps whose refused attempts are kept: strangers may claim any name, so names are bounded; past
-/// it the name that was refused longest ago is forgotten.
+/// it the name that was refused longest ago is forgotten, one that nobody holds if there is any:
+/// made-up names push out each other and no app.
 const REFUSED_APPS_MAX: usize = 1_024;
 
 /// The latest refused attempts to join, by app. Written rarely, read by admins only: a mutex,
@@ -37,6 +38,8 @@ pub struct Refusals(Mutex<BTreeMap<AppName, Ring>>);
 
 #[derive(Debug)]
 struct Ring {
+    /// Whether an attested registration has ever bound the name.
+    bound: bool,
     latest: Timestamp,
     attempts: VecDeque<Kept>,
 }
@@ -58,7 +61,7 @@ enum By {
 
 impl Refusals {
     /// Remembers an attempt.
-    pub fn record(&self, now: Timestamp, refused: &RefusedRegistration) {
+    pub fn record(&self, now: Timestamp, refused: &RefusedRegistration, app: Option<&App>) {
         let RefusedRegistration {
             registration,
             refusal,
@@ -80,7 +83,8 @@ impl Refusals {
             agent = %registration.agent_id,
             reason = attempt.reason,
         );
-        self.push(now, registration.app_name.clone(), By::Stranger, attempt);
+        let name = registration.app_name.clone();
+        self.push(now, name, app.is_some(), (By::Stranger, attempt));
     }
 
     /// Remembers that an attested node failed a later attestation.
@@ -96,7 +100,7 @@ impl Refusals {
             reason: failure.reason(),
             refusals: failure.refusals.clone(),
         };
-        self.push(now, app.name.clone(), By::Node, attempt);
+        self.push(now, app.name.clone(), true, (By::Node, attempt));
     }
 
     /// The attempts on an app, newest first.
@@ -113,19 +117,23 @@ impl Refusals {
             .unwrap_or_default()
     }
 
-    fn push(&self, now: Timestamp, app: AppName, by: By, attempt: RefusedAttempt) {
+    fn push(&self, now: Timestamp, app: AppName, bound: bool, (by, attempt): (By, RefusedAttempt)) {
         let mut rings = self.lock();
         if !rings.contains_key(&app) && rings.len() >= REFUSED_APPS_MAX {
-            let oldest = rings.iter().min_by_key(|(_, ring)| ring.latest);
+            let oldest = rings
+                .iter()
+                .min_by_key(|(_, ring)| (ring.bound, ring.latest));
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
                 rings.remove(&oldest);
             }
         }
         let ring = rings.entry(app).or_insert_with(|| Ring {
+            bound,
             latest: now,
             attempts: VecDeque::with_capacity(1),
         });
         ring.latest = now;
+        ring.bound = bound;
         ring.push(by, attempt);
     }
 
@@ -267,8 +275,33 @@ mod tests {
     }
 
     #[test]
+    fn made_up_names_push_out_no_app() {
+        let refusals = Refusals::default();
+        let name = |text: &str| AppName::parse(text).expect("a name");
+        let push = |second: i64, app: &str, bound| {
+            let at = Timestamp::from_unix_seconds(second);
+            refusals.push(
+                at,
+                name(app),
+                bound,
+                (By::Stranger, attempt(1, "tcb_revoked")),
+            );
+        };
+        push(1, "real", true);
+        push(2, "first-made-up", false);
+        for number in 0..2_000 {
+            push(3 + number, &format!("made-up-{number}"), false);
+        }
+        assert_eq!(refusals.of(&name("real")).len(), 1);
+        assert!(refusals.of(&name("first-made-up")).is_empty());
+        assert_eq!(refusals.of(&name("made-up-1999")).len(), 1);
+        assert_eq!(refusals.lock().len(), REFUSED_APPS_MAX);
+    }
+
+    #[test]
     fn strangers_push_out_their_own_attempts() {
         let mut ring = Ring {
+            bound: true,
             latest: Timestamp::EPOCH,
             attempts: VecDeque::new(),
         };

@@ -109,6 +109,28 @@ pub fn choose<L>(
     })
 }
 
+/// Whether agents of the app are still to come back to a process that `started` then: its nodes
+/// were registered before, and what they lack is a tunnel, or the books' word about their stake.
+pub fn awaits_return<L>(
+    routes: &Routes<L>,
+    app: &AppName,
+    started: Timestamp,
+    refusal: &RouteRefusal,
+) -> bool {
+    let comes_by_itself = match refusal {
+        RouteRefusal::NoTunnel => true,
+        RouteRefusal::NotEligible { codes } => *codes == [GateCode::StakeMissing],
+        RouteRefusal::UnknownApp
+        | RouteRefusal::InsufficientCredits
+        | RouteRefusal::OverCapacity => false,
+    };
+    comes_by_itself
+        && routes.with_app(app, |entry| {
+            let mut nodes = entry.into_iter().flat_map(|entry| &entry.nodes);
+            nodes.any(|node| node.registered_at() < started)
+        })
+}
+
 /// No eligible node has a tunnel: is one eligible at all?
 fn without_tunnel<L>(routes: &Routes<L>, entry: &AppEntry<L>, now: Timestamp) -> RouteRefusal {
     let nodes = entry.current_nodes();

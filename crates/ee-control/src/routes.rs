@@ -76,6 +76,11 @@ impl NodeEntry {
         node
     }
 
+    /// When it last registered and was attested.
+    pub fn registered_at(&self) -> Timestamp {
+        self.node.registered_at
+    }
+
     /// Open tunnels.
     pub fn tunnel_count(&self) -> usize {
         self.tunnels.len()

@@ -20,11 +20,13 @@ use crate::{
 };
 
 mod admission;
+mod holdings;
 mod proven;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Decision, Grant, TUNNELS_PER_NODE_MAX};
+pub use admission::{APPS_PER_REPO_MAX, Decision, Grant, NODES_PER_REPO_MAX, TUNNELS_PER_NODE_MAX};
+use holdings::Holdings;
 pub use proven::ProvenNode;
 
 /// A tunnel, unique in this process and never shown outside.
@@ -180,6 +182,8 @@ pub struct Registry {
     app_nodes: BTreeMap<AppName, BTreeSet<NodeId>>,
     node_tunnels: BTreeMap<NodeId, BTreeSet<TunnelId>>,
     node_keys: BTreeMap<NodeId, Vec<Digest>>,
+    /// What each repository holds, by its key.
+    holdings: BTreeMap<String, Holdings>,
 }
 
 impl Registry {
@@ -190,7 +194,7 @@ impl Registry {
     ) -> Self {
         let mut registry = Self::default();
         for app in apps {
-            registry.apps.insert(app.name.clone(), app);
+            registry.put_app(app);
         }
         for node in nodes {
             registry.put_node(node);
@@ -347,33 +351,12 @@ impl Registry {
             return Some(SessionRefusal::Banned);
         }
         self.binding_refusal(registration)
+            .or_else(|| self.limit_refusal(registration))
     }
 
     fn node_of_mut(&mut self, tunnel: TunnelId) -> Option<&mut Node> {
         let node = &self.tunnels.get(&tunnel)?.node;
         self.nodes.get_mut(node)
-    }
-
-    fn put_node(&mut self, node: Node) {
-        if let Some(old) = self.nodes.get(&node.id)
-            && old.app != node.app
-        {
-            self.unlist(&old.app.clone(), &node.id);
-        }
-        self.app_nodes
-            .entry(node.app.clone())
-            .or_default()
-            .insert(node.id.clone());
-        self.nodes.insert(node.id.clone(), node);
-    }
-
-    fn unlist(&mut self, app: &AppName, node: &NodeId) {
-        if let Some(nodes) = self.app_nodes.get_mut(app) {
-            nodes.remove(node);
-            if nodes.is_empty() {
-                self.app_nodes.remove(app);
-            }
-        }
     }
 
     fn settle_presence(&mut self, id: &NodeId) {

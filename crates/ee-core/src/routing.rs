@@ -12,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use ee_protocol::{names::NodeId, time::Timestamp};
@@ -64,6 +65,13 @@ impl NodeCell {
     }
 }
 
+/// A tunnel that has just connected takes this many hundredths of its credits at first, more from
+/// moment to moment, and all after [`RAMP`] (ROUTING 5, "slow start"): its caches are cold, and a
+/// node that fails under load is found out by a few requests.
+const RAMP_FROM_PERCENT: u64 = 25;
+/// How long the ramp takes.
+const RAMP: Duration = Duration::from_secs(10);
+
 /// How busy a tunnel is.
 #[derive(Debug)]
 pub struct TunnelCell {
@@ -95,9 +103,8 @@ impl TunnelCell {
         self.credits.load(Ordering::Acquire)
     }
 
-    /// Takes a credit if one is free.
-    fn take(&self) -> bool {
-        let credits = self.credits();
+    /// Takes one of so many credits if one is free.
+    fn take(&self, credits: u32) -> bool {
         self.inflight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |inflight| {
                 (inflight < credits).then_some(inflight + 1)
@@ -110,17 +117,25 @@ impl TunnelCell {
         assert!(before > 0, "a credit is given back once");
     }
 
-    /// Occupancy in parts of 2^32, so that tunnels of different size compare.
-    fn load(&self) -> u64 {
-        match self.credits() {
+    /// Occupancy of so many credits in parts of 2^32, so that tunnels of different size compare.
+    fn load(&self, credits: u32) -> u64 {
+        match credits {
             0 => u64::MAX,
             credits => (u64::from(self.inflight()) << 32) / u64::from(credits),
         }
     }
+}
 
-    fn has_room(&self) -> bool {
-        self.inflight() < self.credits()
+/// The part of `credits` that a tunnel has `age` after it connected: never none of some.
+fn ramped(credits: u32, age: Duration) -> u32 {
+    if age >= RAMP {
+        return credits;
     }
+    let age_ms = u64::try_from(age.as_millis()).expect("below the ramp");
+    let ramp_ms = u64::try_from(RAMP.as_millis()).expect("a constant");
+    let percent = RAMP_FROM_PERCENT + (100 - RAMP_FROM_PERCENT) * age_ms / ramp_ms;
+    let part = (u64::from(credits) * percent).div_ceil(100);
+    u32::try_from(part).expect("a part of them")
 }
 
 /// One tunnel of an eligible node.
@@ -132,6 +147,8 @@ pub struct Slot<L> {
     node: Arc<NodeCell>,
     cell: Arc<TunnelCell>,
     bucket: Bucket,
+    /// When it connected, while that limits what it takes.
+    ramps_from: Option<Timestamp>,
 }
 
 impl<L> Slot<L> {
@@ -150,7 +167,15 @@ impl<L> Slot<L> {
             node: node_cell,
             cell,
             bucket: Bucket::UNPRICED,
+            ramps_from: None,
         }
+    }
+
+    /// The same slot, of a tunnel that connected then.
+    #[must_use]
+    pub fn connected(mut self, at: Timestamp) -> Self {
+        self.ramps_from = Some(at);
+        self
     }
 
     /// The same slot, in the merit order of its node's price.
@@ -180,8 +205,15 @@ impl<L> Slot<L> {
         &self.cell
     }
 
+    /// Requests that may be under way now.
+    fn credits(&self, now: Timestamp) -> u32 {
+        let granted = self.cell.credits();
+        self.ramps_from
+            .map_or(granted, |from| ramped(granted, now.since(from)))
+    }
+
     fn open_for(&self, now: Timestamp) -> bool {
-        self.node.is_valid(now) && self.cell.has_room()
+        self.node.is_valid(now) && self.cell.inflight() < self.credits(now)
     }
 }
 
@@ -224,7 +256,18 @@ impl<L> Default for Pool<L> {
 }
 
 impl<L> FromIterator<Slot<L>> for Pool<L> {
+    /// Where nobody else could serve instead, no slot starts slowly.
     fn from_iter<I: IntoIterator<Item = Slot<L>>>(slots: I) -> Self {
+        let mut slots: Vec<Slot<L>> = slots.into_iter().collect();
+        let first = slots.first().map(|slot| slot.node_id.clone());
+        if slots
+            .iter()
+            .all(|slot| Some(&slot.node_id) == first.as_ref())
+        {
+            for slot in &mut slots {
+                slot.ramps_from = None;
+            }
+        }
         let mut slots: Vec<Arc<Slot<L>>> = slots.into_iter().map(Arc::new).collect();
         slots.sort_by_key(|slot| slot.bucket);
         Self { slots }
@@ -273,19 +316,19 @@ impl<L> Pool<L> {
             .map(|at| &self.slots[at]);
         let taken = open
             .into_iter()
-            .find(|slot| slot.open_for(now) && slot.cell.take());
+            .find(|slot| slot.open_for(now) && slot.cell.take(slot.credits(now)));
         taken.map(|slot| Lease(Arc::clone(slot)))
     }
 
     /// The slot that would be picked now, without taking anything.
     pub fn peek(&self, now: Timestamp) -> Option<&Slot<L>> {
         let valid = self.slots().filter(|slot| slot.node.is_valid(now));
-        valid.min_by_key(|slot| (slot.bucket, slot.cell.load()))
+        valid.min_by_key(|slot| (slot.bucket, slot.cell.load(slot.credits(now))))
     }
 
     fn lighter_first(&self, a: usize, b: usize, now: Timestamp) -> (usize, usize) {
         let weight = |at: usize| match self.slots[at].open_for(now) {
-            true => self.slots[at].cell.load(),
+            true => self.slots[at].cell.load(self.slots[at].credits(now)),
             false => u64::MAX,
         };
         if weight(b) < weight(a) {

@@ -82,6 +82,8 @@ fn session_refusals() -> Vec<SessionRefusal> {
         R::NodeInUse,
         R::Banned,
         R::TunnelLimit,
+        R::AppLimit,
+        R::NodeLimit,
         R::Replaced,
         R::InnerTlsFailed,
         R::BinaryNotAllowed,
@@ -107,6 +109,8 @@ fn session_refusals() -> Vec<SessionRefusal> {
             | R::NodeInUse
             | R::Banned
             | R::TunnelLimit
+            | R::AppLimit
+            | R::NodeLimit
             | R::Replaced
             | R::InnerTlsFailed
             | R::BinaryNotAllowed

@@ -15,6 +15,7 @@ pub mod entropy;
 mod h1;
 pub mod healthcheck;
 pub mod http;
+mod inherited;
 mod keys;
 pub mod listener;
 pub mod logging;
@@ -31,6 +32,7 @@ pub mod upstream;
 
 pub use self::{
     config::Settings,
+    inherited::Inherited,
     server::{RunningServer, Server, ServerOptions, StartError},
     shutdown::Signals,
 };

@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
 
 /// Connections the kernel holds before we accept them: a storm of reconnects (TUNNEL 11).
 const BACKLOG: i32 = 4096;
@@ -30,6 +32,16 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     address: SocketAddr,
+    owner: Owner,
+}
+
+/// Who keeps a listening socket open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// This process: connections in its queue are lost with it.
+    Us,
+    /// The service manager: the next process takes what waits.
+    ServiceManager,
 }
 
 impl Listener {
@@ -45,18 +57,50 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let socket = TcpListener::from_std(socket.into())?;
+        Self::new(socket.into(), tls, Owner::Us)
+    }
+
+    /// Listens on a socket that outlives this process. Must be called inside a tokio runtime.
+    pub fn inherit(socket: std::net::TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Self::new(socket, tls, Owner::ServiceManager)
+    }
+
+    fn new(
+        socket: std::net::TcpListener,
+        tls: Option<TlsAcceptor>,
+        owner: Owner,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::from_std(socket)?;
         let address = socket.local_addr()?;
         Ok(Self {
             socket,
             tls,
             address,
+            owner,
         })
     }
 
     /// The bound address; with port 0 this is where the kernel's choice shows.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The next connection; none after `stopping`. A socket of our own is emptied first, because
+    /// whoever waits in its queue believes to be connected.
+    pub async fn accept_until(
+        &self,
+        stopping: &CancellationToken,
+    ) -> Option<(Incoming, SocketAddr)> {
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => {}
+            accepted = self.accept() => return Some(accepted),
+        }
+        match self.owner {
+            Owner::ServiceManager => None,
+            Owner::Us => self.accept().now_or_never(),
+        }
     }
 
     /// The next connection. Errors of single connections are skipped, want of descriptors is
@@ -228,6 +272,29 @@ mod tests {
         conn.limit_unsent(4_096).expect("an option of Linux");
         let limit = SockRef::from(conn.tcp()).tcp_notsent_lowat();
         assert_eq!(limit.expect("option"), 4_096);
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_taken_along_or_left_to_the_next_process() {
+        let address = "127.0.0.1:0".parse().expect("address");
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        let own = Listener::bind(address, None).expect("bound");
+        let _waiting = TcpStream::connect(own.address()).await.expect("connected");
+        // The kernel has told the runtime by now: the connection stands.
+        tokio::task::yield_now().await;
+        assert!(own.accept_until(&stopped).await.is_some());
+        assert!(own.accept_until(&stopped).await.is_none());
+
+        let kept = std::net::TcpListener::bind(address).expect("bound");
+        let bound = kept.local_addr().expect("bound");
+        let first = Listener::inherit(kept.try_clone().expect("open"), None).expect("a socket");
+        let _waiting = TcpStream::connect(bound).await.expect("connected");
+        assert!(first.accept_until(&stopped).await.is_none());
+        drop(first);
+        let second = Listener::inherit(kept, None).expect("a socket");
+        let running = CancellationToken::new();
+        assert!(second.accept_until(&running).await.is_some());
     }
 
     #[tokio::test]

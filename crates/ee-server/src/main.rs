@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 use ee_attest::TrustRoot;
 use ee_protocol::settings::{EXIT_CONFIG, Problem, SecretRule, Setting, Sources};
 use ee_server::{
-    Server, ServerOptions, Signals, StartError, backup,
+    Inherited, Server, ServerOptions, Signals, StartError, backup,
     config::{self, ConfigCommand, Settings, TABLE},
     healthcheck,
     http::openapi,
@@ -112,7 +112,11 @@ async fn run(settings: Settings) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("cannot listen for signals: {error}")),
     };
-    let options = ServerOptions::new(TrustRoot::intel());
+    let mut options = ServerOptions::new(TrustRoot::intel());
+    options.sockets = match Inherited::from_service_manager() {
+        Ok(sockets) => sockets,
+        Err(error) => return failed(&format!("LISTEN_FDS: {error}")),
+    };
     let server = match Server::start(settings, options).await {
         Ok(server) => server,
         Err(StartError::Config(problem)) => return refused(&[problem]),

@@ -27,6 +27,7 @@ use crate::{
     clock::SystemClock,
     config::Settings,
     http::{self, CursorKey},
+    inherited::Inherited,
     keys::{create_data_dir, cursor_key, platform_key, tunnel_key},
     listener::Listener,
     proxy, reconcile,
@@ -52,6 +53,8 @@ pub struct ServerOptions {
     pub asset_hosts: AssetHosts,
     /// Where a bootstrap token goes.
     pub announce: Announce,
+    /// Listening sockets that outlive this process.
+    pub sockets: Inherited,
 }
 
 impl ServerOptions {
@@ -62,6 +65,7 @@ impl ServerOptions {
             clock: Arc::new(SystemClock),
             asset_hosts: AssetHosts::GithubUserContent,
             announce: Announce::Terminal,
+            sockets: Inherited::default(),
         }
     }
 }
@@ -106,15 +110,18 @@ impl Server {
                 .transpose()
         };
         let api = bind(
+            &options.sockets,
             settings.control_bind,
             acceptor(Alpn::Http1)?,
             "EE_CONTROL_PORT",
         )?;
         let proxy = bind(
+            &options.sockets,
             settings.proxy_bind,
             acceptor(Alpn::Http2AndHttp1)?,
             "EE_PROXY_PORT",
         )?;
+        refuse_unknown(&options.sockets)?;
         let (api_addr, proxy_addr) = (api.address(), proxy.address());
         let auth = open_auth(&settings, &store, &options).await?;
         let tasks = Tasks::default();
@@ -166,6 +173,7 @@ impl RunningServer {
         }
         // What was queued is committed and the lock is free before this returns.
         self.state.store.close().await;
+        tracing::info!(event = "stopped");
         tasks.died().map_or(Ok(()), Err)
     }
 }
@@ -180,6 +188,7 @@ async fn assemble(
     let tunnel_key = tunnel_key(&settings.data_dir)?;
     let policy = Arc::new(live_policy(&settings, tunnel_key.spki_sha256()));
     let clock = Arc::clone(&options.clock);
+    let started = clock.now();
     let opened = plane::open(store.clone(), Arc::clone(&policy), Arc::clone(&clock)).await;
     let (handle, plane) = opened.context("reading apps and nodes from the store")?;
     let trust = TrustReport {
@@ -203,7 +212,7 @@ async fn assemble(
         plane: handle,
         attestor,
         policy,
-        tunnels: Tunnels::new(&tunnel_key),
+        tunnels: Tunnels::new(&tunnel_key, started),
         tunnel_key,
         upstream,
         auth,
@@ -226,11 +235,32 @@ async fn assemble(
 }
 
 fn bind(
+    sockets: &Inherited,
     address: SocketAddr,
     tls: Option<tokio_rustls::TlsAcceptor>,
     name: &str,
 ) -> anyhow::Result<Listener> {
-    Listener::bind(address, tls).with_context(|| format!("{name}: cannot listen on {address}"))
+    let listener = match sockets.take(address) {
+        Some(socket) => Listener::inherit(socket, tls),
+        None => Listener::bind(address, tls),
+    };
+    listener.with_context(|| format!("{name}: cannot listen on {address}"))
+}
+
+/// A socket of the service manager that nobody accepts from would let its clients hang.
+fn refuse_unknown(sockets: &Inherited) -> Result<(), StartError> {
+    let left = sockets.left();
+    let Some(first) = left.first() else {
+        return Ok(());
+    };
+    Err(StartError::Config(Problem {
+        name: "LISTEN_FDS".to_owned(),
+        origin: String::new(),
+        message: format!(
+            "the service manager hands over {first}, which is neither EE_CONTROL_PORT nor \
+             EE_PROXY_PORT: make its socket unit listen on the port that is set"
+        ),
+    }))
 }
 
 /// The credentials; without any admin credential, the bootstrap door or a refusal to start.

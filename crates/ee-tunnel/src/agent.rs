@@ -20,13 +20,15 @@ use crate::counted::Counted;
 use crate::epoch::{EndFailed, Ending, Home, Lent, lend};
 use crate::error::ConnectError;
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
-use crate::h2_settings;
+use crate::h2_settings::{self, Window};
 use crate::inbox::Inboxes;
 use crate::inner_tls::{HANDSHAKE_RULE, Handshake};
 use crate::jobs::{Job, Jobs};
 use crate::keys::InnerTlsServer;
+use crate::limits::STREAM_WINDOW;
 use crate::link::Link;
 use crate::outgoing::Outgoing;
+use crate::quiet::{MaySleep, Quiet};
 use crate::responder::Responder;
 use crate::sealing::Sealing;
 use crate::socket::BinaryRule;
@@ -76,6 +78,8 @@ pub struct AgentTunnel<S: AsyncRead + AsyncWrite + Unpin> {
     attested: bool,
     draining: bool,
     epochs: bool,
+    /// Receive window that our streams have.
+    window: Window,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
@@ -85,9 +89,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         let (ws, _response) = builder
             .connect_on(Counted::new(io, Outgoing::of_client()))
             .await
-            .map_err(connect_error)?;
+            .map_err(ConnectError::from)?;
         Ok(Self {
-            wire: Wire::new(ws, options),
+            wire: Wire::new(Quiet::of_client(ws), options),
             mux: Mux::Off,
             sealing: Sealing::default(),
             inboxes: Inboxes::new(options.buffered.clone()),
@@ -96,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
             attested: false,
             draining: false,
             epochs: false,
+            window: Window::new(STREAM_WINDOW),
         })
     }
 
@@ -188,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         self.served.poll(cx);
         self.inboxes.release_due();
         self.poll_mux(cx);
-        if let Some(text) = self.wire.poll_text(cx) {
+        if let Some(text) = self.wire.poll_text(cx, self.may_sleep()) {
             self.take_text(text);
         }
         self.wire.sweep(&self.inboxes);
@@ -220,6 +225,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         self.wire.take_marker();
         if !self.draining {
             self.wire.violate(Violation::MuxFailed);
+        }
+    }
+
+    /// Without HTTP/2 nothing comes but a text now and then.
+    fn may_sleep(&self) -> MaySleep {
+        match self.mux {
+            Mux::Off | Mux::Ready(_) => MaySleep::Yes,
+            Mux::Shaking(_) | Mux::Opening(..) | Mux::Live(..) | Mux::Ending(_) => MaySleep::No,
         }
     }
 
@@ -279,6 +292,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         let Mux::Live(connection, _) = &mut self.mux else {
             return;
         };
+        let wanted = self.inboxes.stream_window();
+        self.window
+            .follow(wanted, |bytes| connection.set_initial_window_size(bytes));
         loop {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
@@ -318,7 +334,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
     fn open_h2(&mut self) {
         if let Mux::Ready(link) = std::mem::replace(&mut self.mux, Mux::Off) {
             let (lent, home) = lend(link);
-            let preface = h2_settings::server().handshake(lent);
+            let window = self.inboxes.stream_window();
+            self.window = Window::new(window);
+            let preface = h2_settings::server(window).handshake(lent);
             self.mux = Mux::Opening(Box::new(preface), home);
         }
     }
@@ -369,13 +387,4 @@ fn incoming(
 ) -> AgentEvent {
     let request = request.map(|stream| IncomingBody::new(stream, inboxes));
     AgentEvent::Request(request, Responder::new(respond))
-}
-
-fn connect_error(error: tokio_websockets::Error) -> ConnectError {
-    use tokio_websockets::Error::Upgrade;
-    use tokio_websockets::upgrade::Error::DidNotSwitchProtocols;
-    if let Upgrade(DidNotSwitchProtocols(status)) = error {
-        return ConnectError::Refused { status };
-    }
-    ConnectError::Failed(error.to_string())
 }

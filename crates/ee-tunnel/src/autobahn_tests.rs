@@ -12,13 +12,14 @@ use std::task::{Context, Poll, ready};
 use ee_testbed::autobahn::{self, COMPRESSION, FuzzingServer, INSTALL, Selection, Verdicts};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_websockets::{ClientBuilder, ServerBuilder, WebSocketStream};
+use tokio_websockets::{ClientBuilder, ServerBuilder};
 
 use crate::counted::Counted;
 use crate::event::{Closed, TunnelOptions};
 use crate::limits::{BINARY_MAX, TEXT_IN_CHALLENGE};
 use crate::link::{WsStream, lock};
 use crate::outgoing::Outgoing;
+use crate::quiet::{MaySleep, Quiet};
 use crate::socket::BinaryRule;
 use crate::wire::{Fate, Wire};
 
@@ -43,7 +44,7 @@ struct Echo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Echo<S> {
-    fn new(ws: WebSocketStream<Counted<S>>) -> Self {
+    fn new(ws: Quiet<S>) -> Self {
         let options = TunnelOptions {
             text_limit: TEXT_IN_CHALLENGE,
             ..TunnelOptions::default()
@@ -64,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Echo<S> {
 
     /// The first text, for questions to Autobahn.
     async fn first_text(mut self) -> Option<String> {
-        poll_fn(|cx| match self.wire.poll_text(cx) {
+        poll_fn(|cx| match self.wire.poll_text(cx, MaySleep::Yes) {
             Some(text) => Poll::Ready(Some(text)),
             None => self.wire.poll_fate(cx).map(|_| None),
         })
@@ -99,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Echo<S> {
         if sent.is_err() {
             return Poll::Pending;
         }
-        if let Some(text) = self.wire.poll_text(cx) {
+        if let Some(text) = self.wire.poll_text(cx, MaySleep::Yes) {
             self.wire.push_text(text);
             return Poll::Ready(());
         }
@@ -168,7 +169,7 @@ async fn autobahn_finds_nothing_at_the_control_planes_end() {
                 let io = Counted::new(io, Outgoing::of_server());
                 // Autobahn also looks at how handshakes fail.
                 if let Ok((_, ws)) = ServerBuilder::new().accept(io).await {
-                    Echo::new(ws).run().await;
+                    Echo::new(Quiet::of_server(ws)).run().await;
                 }
             });
         }
@@ -185,7 +186,7 @@ async fn client(address: &str, path: &str) -> Echo<TcpStream> {
     let io = Counted::new(io, Outgoing::of_client());
     let uri = format!("ws://{address}{path}").parse().unwrap();
     let (ws, _) = ClientBuilder::from_uri(uri).connect_on(io).await.unwrap();
-    Echo::new(ws)
+    Echo::new(Quiet::of_client(ws))
 }
 
 #[tokio::test]

@@ -18,13 +18,15 @@ use tokio_websockets::ServerBuilder;
 use crate::counted::Counted;
 use crate::epoch::{EndFailed, Ending, Home, Lent, Rest, lend};
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
-use crate::h2_settings;
+use crate::h2_settings::{self, Window};
 use crate::handle::{Session, Shared, TunnelHandle};
 use crate::inner_tls::{HANDSHAKE_RULE, Handshake};
 use crate::jobs::Jobs;
 use crate::keys::InnerTlsClient;
+use crate::limits::STREAM_WINDOW;
 use crate::link::Link;
 use crate::outgoing::Outgoing;
+use crate::quiet::{MaySleep, Quiet};
 use crate::sealing::Sealing;
 use crate::socket::BinaryRule;
 use crate::wire::{Fate, Wire};
@@ -70,6 +72,8 @@ pub struct ControlTunnel<S: AsyncRead + AsyncWrite + Unpin> {
     uploads: Jobs,
     events: VecDeque<ControlEvent>,
     draining: bool,
+    /// Receive window that our streams have.
+    window: Window,
     /// Set where the agent knows how epochs end.
     rest: Option<Rest>,
     rest_after: Duration,
@@ -81,13 +85,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
     pub fn accept(io: S, options: &TunnelOptions) -> Self {
         let ws = ServerBuilder::new().serve(Counted::new(io, Outgoing::of_server()));
         Self {
-            wire: Wire::new(ws, options),
+            wire: Wire::new(Quiet::of_server(ws), options),
             mux: Mux::Off,
             sealing: Sealing::default(),
             shared: Arc::new(Shared::new(options.buffered.clone())),
             uploads: Jobs::default(),
             events: VecDeque::new(),
             draining: false,
+            window: Window::new(STREAM_WINDOW),
             rest: None,
             rest_after: options.rest_after,
         }
@@ -189,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         self.uploads.poll(cx);
         self.shared.inboxes.release_due();
         self.poll_mux(cx);
-        if let Some(text) = self.wire.poll_text(cx) {
+        if let Some(text) = self.wire.poll_text(cx, self.may_sleep()) {
             self.take_text(text);
         }
         if self.wire.take_pong() {
@@ -211,6 +216,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         self.notice_marker();
         self.rest_if_due();
         (self.wire.has_binary() && self.reads_binary()) || self.wire.has_marker()
+    }
+
+    /// Without HTTP/2 nothing comes but a text now and then.
+    fn may_sleep(&self) -> MaySleep {
+        match self.mux {
+            Mux::Off | Mux::Ready(_) => MaySleep::Yes,
+            Mux::Shaking(_) | Mux::Opening(..) | Mux::Live(..) | Mux::Ending(_) => MaySleep::No,
+        }
     }
 
     fn reads_binary(&self) -> bool {
@@ -260,6 +273,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
                 }
             }
             Mux::Live(connection, _) => {
+                let wanted = self.shared.inboxes.stream_window();
+                self.window
+                    .follow(wanted, |bytes| connection.set_initial_window_size(bytes));
                 if let Poll::Ready(result) = Pin::new(connection).poll(cx) {
                     self.h2_ended(&result);
                     self.poll_mux(cx);
@@ -313,7 +329,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
     fn open_h2(&mut self) {
         if let Mux::Ready(link) = std::mem::replace(&mut self.mux, Mux::Off) {
             self.wire.set_rule(BinaryRule::Open);
-            let builder = h2_settings::client(self.shared.credits());
+            let window = self.shared.inboxes.stream_window();
+            self.window = Window::new(window);
+            let builder = h2_settings::client(self.shared.credits(), window);
             let (lent, home) = lend(link);
             let opening = Box::pin(async move { builder.handshake(lent).await });
             self.mux = Mux::Opening(opening, home);

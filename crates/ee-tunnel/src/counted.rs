@@ -1,17 +1,26 @@
 //! What lies below the WebSocket library: the connection, and our own binary frames beside it.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::outgoing::Outgoing;
+use crate::quiet::Frames;
+
+/// Bytes that wake a sleeping WebSocket: a ping and its neighbours, read without a buffer.
+pub(crate) const EARLY_MAX: usize = 64;
 
 /// Counts what the peer sends, for keep-alive and for sweeps of unread streams, and writes binary
 /// messages around the library: each of its writes first ends the frame that is on its way.
 pub(crate) struct Counted<S> {
     io: S,
     received: u64,
+    frames: Frames,
+    /// Read before the library was there to take it.
+    early: [u8; EARLY_MAX],
+    early_left: Range<usize>,
     outgoing: Outgoing,
 }
 
@@ -20,6 +29,9 @@ impl<S> Counted<S> {
         Self {
             io,
             received: 0,
+            frames: Frames::default(),
+            early: [0; EARLY_MAX],
+            early_left: 0..0,
             outgoing,
         }
     }
@@ -27,6 +39,17 @@ impl<S> Counted<S> {
     /// Bytes that ever came from the peer.
     pub(crate) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Whether the next byte of the peer begins a message.
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.frames.is_between_messages() && self.early_left.is_empty()
+    }
+
+    /// Bytes to be read again, at most [`EARLY_MAX`] and only when none wait.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        self.early[..bytes.len()].copy_from_slice(bytes);
+        self.early_left = 0..bytes.len();
     }
 
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
@@ -46,9 +69,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        let this = &mut *self;
+        if !this.early_left.is_empty() {
+            let count = this.early_left.len().min(buf.remaining());
+            let from = this.early_left.start;
+            buf.put_slice(&this.early[from..from + count]);
+            this.early_left.start += count;
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.received += (buf.filled().len() - before) as u64;
+        let result = Pin::new(&mut this.io).poll_read(cx, buf);
+        let fresh = &buf.filled()[before..];
+        this.received += fresh.len() as u64;
+        this.frames.pass(fresh);
         result
     }
 }

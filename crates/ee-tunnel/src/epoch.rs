@@ -11,6 +11,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -105,6 +106,66 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lent<S> {
     }
 }
 
+/// The empty binary messages of one socket.
+#[derive(Debug, Default)]
+pub(crate) struct Markers {
+    rule: MarkerRule,
+    /// Ours is to leave behind what was collected.
+    due: bool,
+}
+
+/// What an empty binary message of the peer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum MarkerRule {
+    /// A fault.
+    #[default]
+    Fault,
+    /// The end of its direction of an epoch.
+    Ends,
+    /// It has come; nothing behind it is read until its owner has taken it.
+    Waits,
+}
+
+impl Markers {
+    /// Both ends know how epochs end.
+    pub(crate) fn agree(&mut self) {
+        self.rule = MarkerRule::Ends;
+    }
+
+    /// Ends our direction.
+    pub(crate) fn push(&mut self) {
+        self.due = true;
+    }
+
+    /// Whether ours is to leave now.
+    pub(crate) fn take_due(&mut self) -> bool {
+        mem::take(&mut self.due)
+    }
+
+    /// The peer's has come; false where it may not.
+    pub(crate) fn arrives(&mut self) -> bool {
+        let may = self.rule == MarkerRule::Ends;
+        if may {
+            self.rule = MarkerRule::Waits;
+        }
+        may
+    }
+
+    /// Whether the peer has ended its direction, and nobody has taken that.
+    pub(crate) fn waits(&self) -> bool {
+        self.rule == MarkerRule::Waits
+    }
+
+    /// Takes the peer's; what follows is of the next epoch.
+    pub(crate) fn take(&mut self) -> bool {
+        let waits = self.waits();
+        if waits {
+            self.rule = MarkerRule::Ends;
+        }
+        waits
+    }
+}
+
 /// An epoch between its two markers.
 pub(crate) struct Ending<S> {
     link: Link<S>,
@@ -156,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ending<S> {
 
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndFailed>> {
         ready!(Pin::new(&mut self.link).poll_flush(cx)).map_err(|_| EndFailed)?;
-        lock(&self.socket).push_marker();
+        lock(&self.socket).markers().push();
         Poll::Ready(Ok(()))
     }
 
@@ -168,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ending<S> {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
                 Poll::Ready(_) => return Poll::Ready(Err(EndFailed)),
                 // The socket stops at the marker: what came before it has been read.
-                Poll::Pending if lock(&self.socket).take_marker() => return Poll::Ready(Ok(())),
+                Poll::Pending if lock(&self.socket).markers().take() => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -97,3 +97,14 @@ pub enum ConnectError {
     #[error("{0}")]
     Failed(String),
 }
+
+impl From<tokio_websockets::Error> for ConnectError {
+    fn from(error: tokio_websockets::Error) -> Self {
+        use tokio_websockets::Error::Upgrade;
+        use tokio_websockets::upgrade::Error::DidNotSwitchProtocols;
+        if let Upgrade(DidNotSwitchProtocols(status)) = error {
+            return Self::Refused { status };
+        }
+        Self::Failed(error.to_string())
+    }
+}

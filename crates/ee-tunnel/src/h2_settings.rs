@@ -2,14 +2,33 @@
 
 use crate::limits::{
     CONNECTION_WINDOW, DATA_FRAME_BUDGET, FRAME_MAX, HEADER_LIST, HEADER_TABLE, LOCAL_ERROR_RESETS,
-    PENDING_RESETS, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
+    PENDING_RESETS, SEND_BUFFER, STREAMS_MAX,
 };
 
-/// The control plane: the client. `credits` holds until the agent's SETTINGS arrive.
-pub(crate) fn client(credits: u32) -> h2::client::Builder {
+/// The receive window of a session's streams.
+#[derive(Debug)]
+pub(crate) struct Window(u32);
+
+impl Window {
+    pub(crate) fn new(bytes: u32) -> Self {
+        Self(bytes)
+    }
+
+    /// Changes it by `set`. While the peer has not acknowledged an earlier change there is no
+    /// other; the next turn tries again.
+    pub(crate) fn follow(&mut self, wanted: u32, set: impl FnOnce(u32) -> Result<(), h2::Error>) {
+        if wanted != self.0 && set(wanted).is_ok() {
+            self.0 = wanted;
+        }
+    }
+}
+
+/// The control plane: the client. `credits` holds until the agent's SETTINGS arrive; `window` is of
+/// a stream's answer.
+pub(crate) fn client(credits: u32, window: u32) -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
+        .initial_window_size(window)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_MAX)
         .header_table_size(HEADER_TABLE)
@@ -23,11 +42,11 @@ pub(crate) fn client(credits: u32) -> h2::client::Builder {
     builder
 }
 
-/// The agent: the server.
-pub(crate) fn server() -> h2::server::Builder {
+/// The agent: the server. `window` is of a stream's request.
+pub(crate) fn server(window: u32) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
+        .initial_window_size(window)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_MAX)
         .header_table_size(HEADER_TABLE)

@@ -284,6 +284,11 @@ impl Inboxes {
         self.buffered.bytes()
     }
 
+    /// Receive window that streams are to have now.
+    pub(crate) fn stream_window(&self) -> u32 {
+        self.buffered.stream_window()
+    }
+
     /// An inbox for a stream. What has arrived with the head is taken at once; a stream that
     /// ended so needs no sweeps.
     pub(crate) fn open(&self, stream: RecvStream) -> SharedInbox {

@@ -33,6 +33,7 @@ pub mod limits;
 mod link;
 mod outgoing;
 mod pump;
+mod quiet;
 mod responder;
 mod sealing;
 mod socket;

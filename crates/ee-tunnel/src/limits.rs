@@ -41,6 +41,8 @@ pub const PINGS_PER_SECOND: u32 = 10;
 
 /// Receive window of one stream: 1 MiB at 50 ms is 20 MB/s.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
+/// The same under memory pressure: slower for far peers, and a quarter of the bytes.
+pub const STREAM_WINDOW_TIGHT: u32 = 256 * 1024;
 /// Receive window of the connection: the stream windows limit, one slow stream must not.
 pub const CONNECTION_WINDOW: u32 = 1 << 30;
 /// HTTP/2 frame payload: the grain of fairness between streams.

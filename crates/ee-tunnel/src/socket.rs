@@ -13,15 +13,15 @@ use std::mem;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_websockets::{CloseCode, Message, WebSocketStream, proto::ProtocolError};
+use tokio_websockets::{CloseCode, Message, proto::ProtocolError};
 
-use crate::counted::Counted;
+use crate::epoch::Markers;
 use crate::event::{CloseBy, Closed, Violation};
 use crate::keep_alive::PingMeter;
 use crate::limits::{BINARY_MAX, TEXTS_WAITING_MAX};
 use crate::outgoing::Outgoing;
+use crate::quiet::{MaySleep, Quiet};
 
 /// Whether binary messages are legal now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +35,6 @@ pub(crate) enum BinaryRule {
     /// HTTP/2 has ended in good order: what the peer still says about it (its own GOAWAY, window
     /// updates) is legal and means nothing.
     Ignored,
-}
-
-/// Whether an empty binary message ends an epoch (TUNNEL 3.3), and how far that has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Epochs {
-    /// An empty message is a fault.
-    Unknown,
-    /// It ends one.
-    Agreed,
-    /// It has come; nothing behind it is read until its owner has taken it.
-    MarkerWaits,
 }
 
 /// How reading ended.
@@ -64,7 +53,9 @@ enum Next {
 
 /// See the module.
 pub(crate) struct Socket<S> {
-    ws: WebSocketStream<Counted<S>>,
+    ws: Quiet<S>,
+    /// Whether nothing is expected but a text now and then.
+    may_sleep: MaySleep,
     rule: BinaryRule,
     text_limit: usize,
     pings: PingMeter,
@@ -76,16 +67,16 @@ pub(crate) struct Socket<S> {
     /// Somebody waits for a pong; set back when one has come.
     pong_wanted: bool,
     pong_seen: bool,
-    epochs: Epochs,
-    marker_due: bool,
+    markers: Markers,
     close_due: Option<(u16, String)>,
     closing: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    pub(crate) fn new(ws: WebSocketStream<Counted<S>>, text_limit: usize) -> Self {
+    pub(crate) fn new(ws: Quiet<S>, text_limit: usize) -> Self {
         let mut socket = Self {
             ws,
+            may_sleep: MaySleep::No,
             rule: BinaryRule::Refused,
             text_limit,
             pings: PingMeter::default(),
@@ -96,8 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             ping_due: false,
             pong_wanted: false,
             pong_seen: false,
-            epochs: Epochs::Unknown,
-            marker_due: false,
+            markers: Markers::default(),
             close_due: None,
             closing: false,
         };
@@ -108,9 +98,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// The library knows one limit for both kinds; the smaller one is checked on arrival.
     pub(crate) fn set_text_limit(&mut self, limit: usize) {
         self.text_limit = limit;
-        self.ws
-            .limits_mut()
-            .set_max_payload_len(Some(limit.max(BINARY_MAX)));
+        self.ws.set_payload_max(limit.max(BINARY_MAX));
+    }
+
+    pub(crate) fn let_sleep(&mut self, may_sleep: MaySleep) {
+        self.may_sleep = may_sleep;
     }
 
     pub(crate) fn set_rule(&mut self, rule: BinaryRule) {
@@ -119,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Bytes that ever came from the peer.
     pub(crate) fn received(&self) -> u64 {
-        self.ws.get_ref().received()
+        self.ws.io().received()
     }
 
     pub(crate) fn take_text(&mut self) -> Option<String> {
@@ -149,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     fn outgoing(&mut self) -> &mut Outgoing {
-        self.ws.get_mut().outgoing()
+        self.ws.io_mut().outgoing()
     }
 
     /// Asks for a ping whose pong is reported by [`Self::take_pong`].
@@ -162,27 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         mem::take(&mut self.pong_seen)
     }
 
-    /// The peer knows how epochs end.
-    pub(crate) fn agree_on_epochs(&mut self) {
-        self.epochs = Epochs::Agreed;
-    }
-
-    /// Ends our direction of the epoch, behind what was collected.
-    pub(crate) fn push_marker(&mut self) {
-        self.marker_due = true;
-    }
-
-    /// Whether the peer has ended its direction; what follows is of the next epoch.
-    pub(crate) fn take_marker(&mut self) -> bool {
-        let waits = self.epochs == Epochs::MarkerWaits;
-        if waits {
-            self.epochs = Epochs::Agreed;
-        }
-        waits
-    }
-
-    pub(crate) fn has_marker(&self) -> bool {
-        self.epochs == Epochs::MarkerWaits
+    pub(crate) fn markers(&mut self) -> &mut Markers {
+        &mut self.markers
     }
 
     /// The close frame leaves after the queued texts; collected binary is dropped.
@@ -200,12 +173,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         while self.incoming.is_empty()
             && self.text.is_none()
             && self.end.is_none()
-            && !self.has_marker()
+            && !self.markers.waits()
         {
             if self.outgoing_texts.len() >= TEXTS_WAITING_MAX {
                 return Poll::Pending;
             }
-            let message = ready!(self.ws.poll_next_unpin(cx));
+            let may_sleep = match self.closing || self.close_due.is_some() {
+                true => MaySleep::No,
+                false => self.may_sleep,
+            };
+            let message = ready!(self.ws.poll_next(cx, may_sleep));
             self.take_message(message);
         }
         Poll::Ready(())
@@ -213,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Reads and forgets until the peer has answered our close frame or is gone.
     pub(crate) fn poll_close_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(Ok(_)) = ready!(self.ws.poll_next_unpin(cx)) {}
+        while let Some(Ok(_)) = ready!(self.ws.poll_next(cx, MaySleep::No)) {}
         Poll::Ready(())
     }
 
@@ -266,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Sends all that waits: pings, texts, collected binary, the close frame, in this order.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         loop {
-            match ready!(self.ws.poll_flush_unpin(cx)) {
+            match ready!(self.ws.poll_flush(cx)) {
                 Ok(()) => {}
                 Err(error) => return Poll::Ready(Err(self.lose(&error))),
             }
@@ -277,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 self.outgoing().seal();
                 continue;
             };
-            if let Err(error) = self.ws.start_send_unpin(message) {
+            if let Err(error) = self.ws.start_send(message) {
                 return Poll::Ready(Err(self.lose(&error)));
             }
         }
@@ -297,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.end.is_none() && self.outgoing().has_payload() {
             return Some(Next::Binary);
         }
-        if mem::take(&mut self.marker_due) && self.end.is_none() {
+        if self.markers.take_due() && self.end.is_none() {
             return Some(Next::OfLibrary(Message::binary(Bytes::new())));
         }
         let (code, reason) = self.close_due.take()?;
@@ -338,12 +315,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn take_binary(&mut self, payload: Bytes) {
         if payload.is_empty() {
-            return match self.epochs {
-                Epochs::Agreed => self.epochs = Epochs::MarkerWaits,
-                Epochs::Unknown | Epochs::MarkerWaits => {
-                    self.refuse(1002, "empty binary message");
-                }
-            };
+            if !self.markers.arrives() {
+                self.refuse(1002, "empty binary message");
+            }
+            return;
         }
         if payload.len() > BINARY_MAX {
             return self.refuse(1009, "binary message too long");

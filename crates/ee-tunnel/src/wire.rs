@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
-use tokio_websockets::WebSocketStream;
 
-use crate::counted::Counted;
 use crate::event::{CloseBy, Closed, TunnelOptions, Violation};
 use crate::inbox::{Inboxes, Sweeper};
 use crate::keep_alive::{KeepAlive, Tick};
 use crate::limits::CLOSE_TIME;
 use crate::link::{SharedSocket, WsStream, lock};
+use crate::quiet::{MaySleep, Quiet};
 use crate::socket::{BinaryRule, End, Socket};
 
 /// The socket with its timers.
@@ -48,7 +47,7 @@ pub(crate) enum Fate {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub(crate) fn new(ws: WebSocketStream<Counted<S>>, options: &TunnelOptions) -> Self {
+    pub(crate) fn new(ws: Quiet<S>, options: &TunnelOptions) -> Self {
         let socket = Socket::new(ws, options.text_limit);
         Self {
             socket: Arc::new(Mutex::new(socket)),
@@ -95,16 +94,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// The peer knows how epochs end.
     pub(crate) fn agree_on_epochs(&self) {
-        lock(&self.socket).agree_on_epochs();
+        lock(&self.socket).markers().agree();
     }
 
     pub(crate) fn take_marker(&self) -> bool {
-        lock(&self.socket).take_marker()
+        lock(&self.socket).markers().take()
     }
 
     /// Whether the peer has ended its direction of the epoch, and nobody has taken that.
     pub(crate) fn has_marker(&self) -> bool {
-        lock(&self.socket).has_marker()
+        lock(&self.socket).markers().waits()
     }
 
     pub(crate) fn violate(&self, violation: Violation) {
@@ -131,11 +130,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Reads until something waits; the text, if that is what it is.
-    pub(crate) fn poll_text(&mut self, cx: &mut Context<'_>) -> Option<String> {
+    pub(crate) fn poll_text(
+        &mut self,
+        cx: &mut Context<'_>,
+        may_sleep: MaySleep,
+    ) -> Option<String> {
         if !matches!(self.state, State::Open) {
             return None;
         }
         let mut socket = lock(&self.socket);
+        socket.let_sleep(may_sleep);
         let _pending = socket.poll_fill(cx);
         socket.take_text()
     }

@@ -16,6 +16,8 @@ pub enum Command {
     ExpectInnerTls,
     /// The next binary bytes are HTTP/2 in the clear.
     ExpectPlain,
+    /// HTTP/2 may rest: both ends know how its epochs end.
+    UseEpochs,
     /// Make a quote over these bytes; the answer goes to [`Session::handle_quote`].
     Quote {
         /// The challenge it answers.

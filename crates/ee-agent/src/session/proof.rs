@@ -45,6 +45,9 @@ impl Session {
         if offer.version != 2 || offer.mux != "h2" {
             return self.close(1008, "tunnel_version_unsupported");
         }
+        if offer.epochs {
+            self.commands.push_back(Command::UseEpochs);
+        }
         match offer.inner_tls {
             InnerTlsMode::Required => {
                 self.channel = Channel::Handshaking {

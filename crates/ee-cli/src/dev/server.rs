@@ -8,7 +8,7 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
 use ee_protocol::settings::{SecretRule, Sources};
-use ee_server::{RunningServer, Server, ServerOptions, Settings};
+use ee_server::{Inherited, RunningServer, Server, ServerOptions, Settings};
 use ee_testbed::{QuoteServer, QuoteVersion};
 use tempfile::TempDir;
 
@@ -63,7 +63,8 @@ impl SimulatedServer {
         let settings = Settings::from_sources(&sources, SecretRule::AnyForDevelopment)
             .map_err(|problems| anyhow::anyhow!(super::joined(&problems)))?;
         super::log_to_stderr(&settings.log);
-        let options = ServerOptions::new(seed.trust_root());
+        let mut options = ServerOptions::new(seed.trust_root());
+        options.sockets = Inherited::from_service_manager().context("LISTEN_FDS")?;
         let server = Box::pin(Server::start(settings, options)).await?;
         Ok(Self {
             server,

@@ -11,6 +11,7 @@ mod minimal_agent;
 mod network;
 mod node_tokens;
 mod quote_matrix;
+mod restart;
 mod reverse_proxies;
 mod rig;
 mod support;

@@ -22,7 +22,8 @@ impl<L: TunnelLink> Plane<L> {
         let now = self.clock.now();
         match event {
             Event::Refused(refused) => {
-                self.routes.refusals().record(now, &refused);
+                let app = self.registry.app(&refused.registration.app_name);
+                self.routes.refusals().record(now, &refused, app);
                 self.note_gone(tunnel);
             }
             Event::Attested(_) => {

@@ -72,7 +72,9 @@ impl<L: TunnelLink> Plane<L> {
         let live = open.filter_map(|(id, _)| self.tunnels.get(&id).map(|live| (id, live)));
         live.map(|(id, live)| {
             let (node_cell, cell) = (Arc::clone(cell), Arc::clone(&live.cell));
-            Slot::new(&eligible, node_cell, id, cell, live.link.clone()).priced(bucket)
+            Slot::new(&eligible, node_cell, id, cell, live.link.clone())
+                .priced(bucket)
+                .connected(live.joined_at)
         })
         .collect()
     }

@@ -65,6 +65,7 @@ pub struct Plane<L> {
 pub(super) struct LiveTunnel<L> {
     pub(super) link: L,
     pub(super) cell: Arc<TunnelCell>,
+    pub(super) joined_at: Timestamp,
 }
 
 /// Joins of one batch that were granted and are not durable yet.
@@ -288,7 +289,14 @@ impl<L: TunnelLink> Plane<L> {
         let sighting = sightings::joined(&grant, &attested.registration);
         let cell = Arc::new(TunnelCell::new(attested.registration.initial_credits()));
         self.registry.apply(tunnel, grant);
-        self.tunnels.insert(tunnel, LiveTunnel { link, cell });
+        self.tunnels.insert(
+            tunnel,
+            LiveTunnel {
+                link,
+                cell,
+                joined_at: now,
+            },
+        );
         self.beats.insert(node.clone(), now);
         self.note_joined(tunnel, sighting);
         self.holder_lives(&node, Some(tunnel));
@@ -305,7 +313,7 @@ impl<L: TunnelLink> Plane<L> {
 
     /// A session has to end; its tunnel takes no request from now on.
     fn close(&mut self, tunnel: TunnelId, refusal: SessionRefusal) {
-        if let Some(LiveTunnel { link, cell }) = self.tunnels.remove(&tunnel) {
+        if let Some(LiveTunnel { link, cell, .. }) = self.tunnels.remove(&tunnel) {
             cell.grant(0);
             link.order(Order::Close(refusal));
         }

@@ -459,6 +459,7 @@ pub fn registration(network: Network) -> Registration {
         vcpus: None,
         inner_tls: InnerTlsMode::Required,
         mux: ee_core::session::Mux::H2,
+        epochs: false,
     }
 }
 

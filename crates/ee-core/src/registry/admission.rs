@@ -17,6 +17,13 @@ use crate::{
 /// two to four (TUNNEL 2).
 pub const TUNNELS_PER_NODE_MAX: usize = 4;
 
+/// App names that the releases of one repository may take. Names never come free, so without a
+/// limit whoever runs one attested image could take them all; far above what one publisher serves.
+pub const APPS_PER_REPO_MAX: usize = 16_384;
+/// Node ids that the agents of one repository may take, for the same reason: the storm of ten
+/// thousand agents fits six times.
+pub const NODES_PER_REPO_MAX: usize = 65_536;
+
 /// What is to be done with an attested registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -112,6 +119,18 @@ impl Registry {
         }
         let down = app.network == Network::Forge1 && registration.network == Network::Sandbox1;
         down.then_some(SessionRefusal::AppBoundToOtherNetwork)
+    }
+
+    /// Whether the repository has taken as many names or ids as it may. What it holds already is
+    /// never refused.
+    pub(super) fn limit_refusal(&self, registration: &Registration) -> Option<SessionRefusal> {
+        let holdings = self.holdings.get(&registration.repo.key())?;
+        let new_app = self.app(&registration.app_name).is_none();
+        if new_app && holdings.apps >= APPS_PER_REPO_MAX {
+            return Some(SessionRefusal::AppLimit);
+        }
+        let new_node = self.node(&registration.node_id).is_none();
+        (new_node && holdings.nodes >= NODES_PER_REPO_MAX).then_some(SessionRefusal::NodeLimit)
     }
 
     /// Whether the node id serves an app of another repository, connected or not, until its
@@ -251,7 +270,7 @@ impl Registry {
                 self.unlist(&node.app, &gone);
             }
         }
-        self.apps.insert(app.name.clone(), app);
+        self.put_app(app);
         let node_id = node.id.clone();
         self.put_node(node);
         self.node_tunnels

@@ -464,3 +464,62 @@ fn restored_registry_keeps_bindings_and_has_no_tunnels() {
     assert_eq!(refusal(decision), SessionRefusal::AppBoundToOtherRepo);
     world.joins(&booted("after-restart"));
 }
+
+#[test]
+fn a_repository_cannot_fill_the_registry() {
+    let named = |app: usize, node: usize| Register {
+        app_name: format!("app-{app}"),
+        ..agent(&format!("node-{node}"))
+    };
+    let mut world = World::new();
+    for number in 0..APPS_PER_REPO_MAX {
+        let tunnel = world.joins(&named(number, number));
+        world.registry.closed(tunnel);
+    }
+    let decide = |world: &World, message: &Register| world.decide(&world.attested(message));
+    let another = named(APPS_PER_REPO_MAX, 0);
+    assert_eq!(refusal(decide(&world, &another)), SessionRefusal::AppLimit);
+    let other_repo = Register {
+        repo: "other/repo".into(),
+        ..named(APPS_PER_REPO_MAX, NODES_PER_REPO_MAX)
+    };
+    assert!(matches!(decide(&world, &other_repo), Decision::Join(_)));
+    for number in APPS_PER_REPO_MAX..NODES_PER_REPO_MAX {
+        let tunnel = world.joins(&named(0, number));
+        world.registry.closed(tunnel);
+    }
+    let another = named(0, NODES_PER_REPO_MAX);
+    assert_eq!(refusal(decide(&world, &another)), SessionRefusal::NodeLimit);
+    let known = named(0, 7);
+    assert!(
+        matches!(decide(&world, &known), Decision::Join(_)),
+        "an id that it holds"
+    );
+}
+
+#[test]
+fn what_a_repository_holds_is_counted_as_nodes_move_and_after_a_restart() {
+    let mut world = World::new();
+    for (app, node) in [
+        ("myapp", "one"),
+        ("myapp", "two"),
+        ("second", "two"),
+        ("second", "two"),
+    ] {
+        let message = Register {
+            app_name: app.into(),
+            ..agent(node)
+        };
+        let tunnel = world.joins(&message);
+        world.registry.closed(tunnel);
+    }
+    let held = Holdings { apps: 2, nodes: 2 };
+    let holdings: Vec<Holdings> = world.registry.holdings.values().copied().collect();
+    assert_eq!(holdings, [held]);
+    let (apps, nodes) = (
+        world.registry.apps().cloned(),
+        world.registry.nodes().cloned(),
+    );
+    let restored = Registry::restore(apps, nodes);
+    assert_eq!(restored.holdings, world.registry.holdings);
+}

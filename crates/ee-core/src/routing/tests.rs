@@ -139,10 +139,10 @@ fn regranting_less_than_is_in_flight_only_stops_new_requests() {
 fn credits_never_overbook() {
     // The look before the take is only a hint: the take itself decides.
     let cell = TunnelCell::new(1);
-    assert!(cell.take());
-    assert!(!cell.take());
+    assert!(cell.take(cell.credits()));
+    assert!(!cell.take(cell.credits()));
     cell.give_back();
-    assert!(cell.take());
+    assert!(cell.take(cell.credits()));
 }
 
 #[test]
@@ -212,4 +212,51 @@ fn the_cheapest_with_a_free_credit_serves_first() {
         .collect();
     assert_eq!(picked, [1, 0, 2, 2]);
     assert_eq!(pool.pick(start(), 0).unwrap_err(), PickError::NoCredit);
+}
+
+/// Two tunnels of these nodes, both connected at the start, with 100 credits each.
+fn connected(ids: [&str; 2]) -> Pool<usize> {
+    let policy = policy();
+    let slot = |(at, id): (usize, &str)| {
+        let node = node(id);
+        let eligible = assess(&node, &policy, start()).eligible().unwrap();
+        let cell = Arc::new(NodeCell::closed());
+        cell.open(&eligible);
+        let tunnel = Arc::new(TunnelCell::new(100));
+        Slot::new(&eligible, cell, TunnelId(at as u64), tunnel, at).connected(start())
+    };
+    ids.into_iter().enumerate().map(slot).collect()
+}
+
+#[test]
+fn credits_ramp_up_after_a_tunnel_has_connected() {
+    let taken = |ids, after_ms| {
+        let pool = connected(ids);
+        let now = start().after(Duration::from_millis(after_ms));
+        let leases: Vec<_> = (0..).map_while(|draw| pool.pick(now, draw).ok()).collect();
+        leases.len()
+    };
+    for (after_ms, each) in [
+        (0, 25),
+        (2_000, 40),
+        (5_000, 62),
+        (9_999, 99),
+        (10_000, 100),
+    ] {
+        assert_eq!(taken(["n1", "n2"], after_ms), 2 * each, "{after_ms} ms");
+    }
+    assert_eq!(taken(["n1", "n1"], 0), 200, "nobody else could serve");
+}
+
+#[test]
+fn a_ramp_leaves_some_credit_to_the_smallest() {
+    for credits in [1, 2, 3, 1_024] {
+        let at_first = ramped(credits, Duration::ZERO);
+        assert!(
+            at_first >= 1 && at_first <= credits.div_ceil(4),
+            "{credits}"
+        );
+        assert_eq!(ramped(credits, RAMP), credits);
+    }
+    assert_eq!(ramped(0, Duration::ZERO), 0, "a closed tunnel stays closed");
 }

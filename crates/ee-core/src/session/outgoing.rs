@@ -128,7 +128,7 @@ impl Session {
                 version: 2,
                 mux: "h2".to_owned(),
                 inner_tls: claimant.registration.inner_tls,
-                epochs: false,
+                epochs: claimant.registration.epochs,
                 max_text: u32::try_from(TEXT_CHALLENGED_MAX_BYTES).expect("2 MiB fit"),
                 peers: Vec::new(),
             }),

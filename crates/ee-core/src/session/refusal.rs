@@ -40,6 +40,10 @@ pub enum SessionRefusal {
     Banned,
     /// The agent holds as many tunnels as it may.
     TunnelLimit,
+    /// The repository holds as many app names as it may.
+    AppLimit,
+    /// The repository's agents hold as many node ids as they may.
+    NodeLimit,
     /// A newer instance of the agent took over.
     Replaced,
     /// The inner TLS handshake failed.
@@ -99,6 +103,8 @@ impl SessionRefusal {
             | Self::NodeInUse
             | Self::Banned
             | Self::TunnelLimit
+            | Self::AppLimit
+            | Self::NodeLimit
             | Self::Replaced
             | Self::InnerTlsFailed
             | Self::BinaryNotAllowed
@@ -139,6 +145,8 @@ impl SessionRefusal {
             Self::NodeInUse => NODE_IN_USE,
             Self::Banned => BANNED,
             Self::TunnelLimit => TUNNEL_LIMIT,
+            Self::AppLimit => APP_LIMIT,
+            Self::NodeLimit => NODE_LIMIT,
             Self::Replaced => REPLACED,
             Self::InnerTlsFailed => INNER_TLS_FAILED,
             Self::BinaryNotAllowed => BINARY_NOT_ALLOWED,
@@ -229,6 +237,17 @@ const BANNED: Words = (
     "banned",
     "node",
     "the operator banned this node; ask the operator",
+);
+const APP_LIMIT: Words = (
+    "app_limit",
+    "registry",
+    "releases of this repository hold 16384 app names already: serve under one of them",
+);
+const NODE_LIMIT: Words = (
+    "node_limit",
+    "registry",
+    "agents of this repository hold 65536 node ids already: keep EE_DATA_DIR or set \
+     EE_AGENT_ID, so that an agent that comes back keeps its id",
 );
 const TUNNEL_LIMIT: Words = (
     "tunnel_limit",

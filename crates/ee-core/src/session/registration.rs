@@ -46,6 +46,8 @@ pub struct Registration {
     pub inner_tls: InnerTlsMode,
     /// How requests reach the agent: decided by the network and the offer.
     pub mux: Mux,
+    /// Whether HTTP/2 may rest on this tunnel: both ends know how (TUNNEL 3.3).
+    pub epochs: bool,
 }
 
 /// How requests travel on a tunnel.
@@ -92,12 +94,14 @@ impl Registration {
             vcpus: message.vcpus,
             inner_tls: InnerTlsMode::Off,
             mux: Mux::Legacy,
+            epochs: false,
         })
     }
 
     /// Settles how the tunnel will work, from the agent's offer and the network's demands.
     pub fn agree(&mut self, message: &Register, policy: &LivePolicy) -> Result<(), SessionRefusal> {
         (self.mux, self.inner_tls) = terms(message, self.network, policy)?;
+        self.epochs = self.mux == Mux::H2 && offers(message, "epochs");
         Ok(())
     }
 
@@ -132,12 +136,7 @@ fn terms(
     policy: &LivePolicy,
 ) -> Result<(Mux, InnerTlsMode), SessionRefusal> {
     let rules = policy.rules(network);
-    let offers = |name: &str| {
-        message
-            .capabilities
-            .iter()
-            .any(|capability| capability == name)
-    };
+    let offers = |name| offers(message, name);
     let speaks_h2 = message.tunnel_version.as_deref() == Some(TUNNEL_VERSION) && offers("h2");
     let channel_demanded = rules.least_binding == BindingStrength::Channel;
     if channel_demanded && !(speaks_h2 && offers("itls")) {
@@ -150,6 +149,11 @@ fn terms(
         return Ok((Mux::H2, InnerTlsMode::Required));
     }
     Ok((Mux::H2, InnerTlsMode::Off))
+}
+
+fn offers(message: &Register, name: &str) -> bool {
+    let mut offered = message.capabilities.iter();
+    offered.any(|capability| capability == name)
 }
 
 fn binding_required(network: Network) -> Failure {

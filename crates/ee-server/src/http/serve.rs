@@ -23,6 +23,7 @@ use crate::{
     connections::Connections,
     h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, IDLE_WITHIN, Turns},
     listener::{Conn, Incoming, Listener},
+    shutdown::{last_words, lingered},
     tasks::Tasks,
 };
 
@@ -31,9 +32,8 @@ pub async fn serve(listener: Listener, router: Router, trusted: TrustedProxies, 
     let stopping = tasks.stopping().clone();
     let counts = Connections::default();
     loop {
-        let (incoming, peer) = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => return,
+        let Some((incoming, peer)) = listener.accept_until(&stopping).await else {
+            return;
         };
         let exempt = peer.ip().is_loopback() || trusted.contains(peer.ip());
         let Some(counted) = counts.enter(peer.ip(), exempt) else {
@@ -76,9 +76,11 @@ async fn http(
     let router = TowerToHyperService::new(router);
     let turns = Turns::default();
     let io = Guarded::new(&[], conn, turns.clone());
+    let draining = stopping.clone();
     let service = service_fn(move |mut request: http::Request<IncomingBody>| {
         request.extensions_mut().insert(PeerAddr(peer));
-        router.call(request)
+        let (answering, draining) = (router.call(request), draining.clone());
+        async move { answering.await.map(|answer| last_words(answer, &draining)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -90,7 +92,7 @@ async fn http(
     tokio::pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served,
-        () = stopping.cancelled() => {}
+        () = lingered(&stopping) => {}
     }
     connection.as_mut().graceful_shutdown();
     connection.await

@@ -6,13 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use ee_core::routing::Lease;
 use ee_tunnel::BodyError;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::{exchange::AppBody, pace::Offered, upload};
-use crate::tunnel::Link;
+use super::{credit::Credit, exchange::AppBody, pace::Offered, upload};
 
 /// What leaves the proxy.
 pub enum ProxyBody {
@@ -24,7 +22,7 @@ pub enum ProxyBody {
         /// The bytes.
         body: AppBody,
         /// The credit.
-        _lease: Lease<Link>,
+        _credit: Credit,
     },
 }
 

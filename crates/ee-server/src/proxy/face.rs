@@ -16,7 +16,7 @@ use http::{Request, Response};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
-    service::Service,
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, HEAD_WITHIN, IDLE_WITHIN, Turns},
     listener::Conn,
+    shutdown::{last_words, lingered},
     tasks::Tasks,
     tunnel::prefixed::Prefixed,
 };
@@ -85,7 +86,7 @@ where
     };
     let looked = tokio::select! {
         looked = looked => looked?,
-        () = tasks.stopping().cancelled() => return Ok(()),
+        () = lingered(tasks.stopping()) => return Ok(()),
     };
     let served = if looked.h2 {
         serve_h2(looked, service, tasks).await
@@ -124,6 +125,11 @@ where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
 {
+    let stopping = tasks.stopping().clone();
+    let service = service_fn(move |request| {
+        let (answering, stopping) = (service.call(request), stopping.clone());
+        async move { answering.await.map(|answer| last_words(answer, &stopping)) }
+    });
     let turns = Turns::default();
     let io = Guarded::new(&looked.first, Patient::new(looked.conn), turns.clone());
     let connection = http1::Builder::new()
@@ -136,7 +142,7 @@ where
     let mut connection = pin!(connection);
     tokio::select! {
         served = connection.as_mut() => return served,
-        () = tasks.stopping().cancelled() => connection.as_mut().graceful_shutdown(),
+        () = lingered(tasks.stopping()) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
 }

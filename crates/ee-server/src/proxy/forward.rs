@@ -11,6 +11,7 @@ use http_body::Body;
 
 use super::{
     body::ProxyBody,
+    credit::Credit,
     exchange::{AppBody, Failure, exchange},
     lent::Lender,
     pace::UploadWatch,
@@ -19,7 +20,11 @@ use super::{
     response,
     upload::Upload,
 };
-use crate::{entropy, state::AppState, tunnel::Link};
+use crate::{
+    entropy,
+    state::AppState,
+    tunnel::{Link, Patience},
+};
 
 /// Further tunnels a request may go to (ROUTING 5, "retry").
 const RETRIES_MAX: usize = 2;
@@ -46,19 +51,19 @@ where
         true => Problem::new(ProblemCode::RequestTimeout).into(),
         false => problem,
     };
-    let (lease, answer) = sent.map_err(too_slow)?;
-    finish(&head.method, lease, answer, request_id)
+    let (credit, answer) = sent.map_err(too_slow)?;
+    finish(&head.method, credit, answer, request_id)
 }
 
 /// An agent's answer as the public gets it.
 pub fn finish(
     method: &Method,
-    lease: Lease<Link>,
+    credit: Credit,
     answer: Response<AppBody>,
     request_id: &str,
 ) -> Result<Response<ProxyBody>, Box<Problem>> {
     let (mut parts, body) = answer.into_parts();
-    response::rewrite(&mut parts, lease.node_id(), request_id)?;
+    response::rewrite(&mut parts, credit.node_id(), request_id)?;
     if method != Method::HEAD && response::is_bodiless(parts.status) && !body.is_end_stream() {
         let detail = format!("a body with status {}", parts.status.as_u16());
         return Err(refuse(ProblemCode::BadAgentResponse, &detail));
@@ -67,7 +72,7 @@ pub fn finish(
         parts,
         ProxyBody::App {
             body,
-            _lease: lease,
+            _credit: credit,
         },
     ))
 }
@@ -79,7 +84,7 @@ pub async fn send<B>(
     caller: &Caller,
     head: &Parts,
     lend: impl Fn() -> Option<B>,
-) -> Result<(Lease<Link>, Response<AppBody>), Box<Problem>>
+) -> Result<(Credit, Response<AppBody>), Box<Problem>>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Display,
@@ -91,20 +96,20 @@ where
     let mut failed: Option<Box<Problem>> = None;
     loop {
         // Where no other tunnel is left, what the last one said is the reason.
-        let lease = match choose(state, caller, &tried) {
-            Ok(lease) => lease,
+        let credit = match admit(state, caller, &tried).await {
+            Ok(credit) => credit,
             Err(refusal) => return Err(failed.unwrap_or(refusal)),
         };
         let Some(body) = lend() else {
             return Err(Problem::new(ProblemCode::AgentDisconnected).into());
         };
         let request = Request::from_parts(head.clone(), body);
-        let error = match exchange(lease.link(), request).await {
-            Ok(response) => return Ok((lease, response)),
+        let error = match exchange(credit.link(), request).await {
+            Ok(response) => return Ok((credit, response)),
             Err(error) => error,
         };
-        tried.push(lease.tunnel());
-        tracing::debug!(event = "tunnel_failed", node = %lease.node_id(), %error);
+        tried.push(credit.tunnel());
+        tracing::debug!(event = "tunnel_failed", node = %credit.node_id(), %error);
         let retry = may_retry(&error, &head.method) && lend().is_some();
         if !retry || tried.len() > RETRIES_MAX {
             return Err(error.problem());
@@ -122,23 +127,69 @@ pub async fn within_deadline<T>(
     answered.ok_or_else(|| Problem::new(ProblemCode::ProxyTimeout))?
 }
 
-/// A tunnel that was not tried yet, or the refusal that a person can act on.
+/// A tunnel that was not tried yet, where one can be had soon, or the refusal that a person can
+/// act on.
+async fn admit(
+    state: &AppState,
+    caller: &Caller,
+    tried: &[TunnelId],
+) -> Result<Credit, Box<Problem>> {
+    let room = &state.tunnels.waiting;
+    let key = room.key(&caller.app);
+    let attempt = || choose(state, caller, tried);
+    let lease = match attempt() {
+        Ok(lease) => lease,
+        Err(refusal) => {
+            let hoped = match patience(state, caller, refusal.as_ref()) {
+                Some(patience) => room.retry(key, patience, || attempt().ok()).await,
+                None => None,
+            };
+            hoped.ok_or_else(|| problem(refusal))?
+        }
+    };
+    Ok(Credit::new(lease, key, state.clone()))
+}
+
+/// How long a refused request may hope; not at all where only a person can change something.
+fn patience(state: &AppState, caller: &Caller, refusal: Option<&RouteRefusal>) -> Option<Patience> {
+    let refusal = refusal?;
+    let started = state.tunnels.waiting.started();
+    if proxy::awaits_return(state.plane.routes(), &caller.app, started, refusal) {
+        return Some(Patience::Return);
+    }
+    match refusal {
+        RouteRefusal::NoTunnel | RouteRefusal::OverCapacity => Some(Patience::Credit),
+        RouteRefusal::UnknownApp
+        | RouteRefusal::NotEligible { .. }
+        | RouteRefusal::InsufficientCredits => None,
+    }
+}
+
+/// What the client is told; without a refusal every tunnel has been tried.
+fn problem(refusal: Option<RouteRefusal>) -> Box<Problem> {
+    let problem = match refusal {
+        Some(refusal) => refusal.problem(),
+        None => Problem::new(ProblemCode::AgentDisconnected),
+    };
+    problem.into()
+}
+
+/// A tunnel that was not tried yet; `None` if all that were drawn had been.
 fn choose(
     state: &AppState,
     caller: &Caller,
     tried: &[TunnelId],
-) -> Result<Lease<Link>, Box<Problem>> {
+) -> Result<Lease<Link>, Option<RouteRefusal>> {
     let mut seed = [0; 8];
     for _ in 0..DRAWS_MAX {
         entropy::fill(&mut seed);
         let draw = u64::from_le_bytes(seed);
-        let lease = proxy::choose(state.plane.routes(), &caller.app, state.now(), draw)
-            .map_err(|refusal: RouteRefusal| refusal.problem())?;
+        let lease = proxy::choose(state.plane.routes(), &caller.app, state.now(), draw)?;
         if !tried.contains(&lease.tunnel()) {
             return Ok(lease);
         }
     }
-    Err(Problem::new(ProblemCode::AgentDisconnected).into())
+    Err(None)
 }
 
 /// Whether another tunnel may see the request: always if this one's agent did not, else for

@@ -40,9 +40,8 @@ pub async fn run_listener(state: AppState, listener: Listener) {
     let stopping = state.tasks.stopping().clone();
     let counts = Connections::default();
     loop {
-        let (incoming, peer) = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => return,
+        let Some((incoming, peer)) = listener.accept_until(&stopping).await else {
+            return;
         };
         let exempt = peer.ip().is_loopback() || state.settings.trusted_proxies.contains(peer.ip());
         let Some(counted) = counts.enter(peer.ip(), exempt) else {

@@ -6,6 +6,7 @@
 
 mod app;
 mod body;
+mod credit;
 mod exchange;
 mod face;
 mod fields;

@@ -158,9 +158,9 @@ pub async fn forward(
     head.extensions.insert(Protocol::from_static("websocket"));
     let gate = Gate::default();
     let sent = send(state, caller, &head, || Some(gate.lend()));
-    let (lease, answer) = within_deadline(&UploadWatch::new(), sent).await?;
+    let (credit, answer) = within_deadline(&UploadWatch::new(), sent).await?;
     let agreed = answer.status().is_success() && !answer.headers().contains_key(EE_UPGRADE);
-    let answer = finish(&head.method, lease, answer, request_id)?;
+    let answer = finish(&head.method, credit, answer, request_id)?;
     if !agreed {
         return declined(&asked.face, answer);
     }

@@ -208,6 +208,7 @@ impl Driver {
     /// How requests will reach the agent. Nothing is in flight before it is attested.
     fn agree(&mut self, registration: &Registration) {
         match registration.mux {
+            Mux::H2 if registration.epochs => self.tunnel.use_epochs(),
             Mux::H2 => {}
             Mux::Legacy => {
                 let (handle, line) = LegacyLine::new();
@@ -329,7 +330,9 @@ async fn take_in(line: &mut Option<Box<LegacyLine>>, state: &AppState) {
 
 async fn slot(state: &AppState, ip: IpAddr) -> Slot {
     let many = ip.is_loopback() || state.settings.trusted_proxies.contains(ip);
-    state.tunnels.slots.acquire((!many).then_some(ip)).await
+    let slot = state.tunnels.slots.acquire((!many).then_some(ip)).await;
+    state.tunnels.pace.turn().await;
+    slot
 }
 
 fn outcome_of(outcome: InnerTls) -> InnerTlsOutcome {

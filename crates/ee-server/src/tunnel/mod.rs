@@ -9,11 +9,13 @@ mod driver;
 mod governor;
 mod legacy;
 mod link;
+mod pace;
 pub(crate) mod prefixed;
 mod reports;
 mod slots;
 mod text_meter;
 mod upgrade;
+mod waiting;
 
 use std::net::IpAddr;
 
@@ -21,33 +23,40 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use ee_core::slots::Counted;
 use ee_protocol::problem::ProblemCode;
+use ee_protocol::time::Timestamp;
 use ee_tunnel::{InnerTlsClient, TunnelKey};
 use http::{HeaderValue, header};
 
 pub use self::governor::Governor;
 pub use self::legacy::{LegacyError, LegacyHandle};
 pub use self::link::{Link, Way};
-use self::{admission::Admissions, slots::Slots};
+pub use self::waiting::{AppKey, Patience, WaitingRoom};
+use self::{admission::Admissions, pace::Pace, slots::Slots};
 use crate::{http::ApiError, http::ClientIp, state::AppState};
 
 /// What the tunnels of this process share.
 pub struct Tunnels {
     admissions: Admissions,
     slots: Slots,
+    pace: Pace,
     inner_tls: InnerTlsClient,
     /// Whether there is memory for another request.
     pub governor: Governor,
+    /// Requests that no tunnel can take yet.
+    pub waiting: WaitingRoom,
 }
 
 impl Tunnels {
-    /// Nobody is connected; `key` is shown inside the tunnels.
-    pub fn new(key: &TunnelKey) -> Self {
+    /// Nobody is connected; `key` is shown inside the tunnels of a process that began at `started`.
+    pub fn new(key: &TunnelKey, started: Timestamp) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             admissions: Admissions::default(),
             slots: Slots::new(cores),
+            pace: Pace::new(cores),
             inner_tls: InnerTlsClient::new(key),
             governor: Governor::of_this_machine(),
+            waiting: WaitingRoom::new(started),
         }
     }
 

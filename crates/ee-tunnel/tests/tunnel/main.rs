@@ -10,4 +10,5 @@ mod control_text;
 mod drain;
 mod hibernation;
 mod pair;
+mod pressure;
 mod traffic;

@@ -40,9 +40,16 @@ pub async fn sockets() -> (ControlTunnel<DuplexStream>, AgentTunnel<DuplexStream
 }
 
 /// Answers the upgrade as the HTTP server in front of the tunnel does.
-pub async fn accept(mut io: DuplexStream) -> ControlTunnel<DuplexStream> {
+pub async fn accept(io: DuplexStream) -> ControlTunnel<DuplexStream> {
+    accept_with(io, &options()).await
+}
+
+pub async fn accept_with(
+    mut io: DuplexStream,
+    options: &TunnelOptions,
+) -> ControlTunnel<DuplexStream> {
     answer_upgrade(&mut io).await;
-    ControlTunnel::accept(io, &options())
+    ControlTunnel::accept(io, options)
 }
 
 pub async fn answer_upgrade(io: &mut DuplexStream) {
