@@ -3,18 +3,24 @@
 //! Timers live here; what they drive is idempotent, so a pass that fails or comes late is made
 //! good by the next.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use ee_control::{books::Submission, observation::Observer, renewals::Renewer};
 use ee_core::{
-    books::{Command, Principal},
+    books::{Books, Command, Principal},
     observer::BEAT_EVERY,
 };
+use ee_store::ledger::requests;
 
-use crate::state::AppState;
+use crate::{archive::copies, state::AppState};
 
 /// How often the books are asked whether something is due, and locks are renewed (LEDGER 8).
 const PASS_EVERY: Duration = Duration::from_secs(1);
+/// How often all of memory is added up: each batch is checked by what it touched (LEDGER 1).
+const AUDIT_EVERY: Duration = Duration::from_secs(3_600);
+/// How many passes lie between two questions whether idempotency keys are to be forgotten, unless
+/// there is a rest from the last.
+const KEYS_EVERY: u32 = 60;
 /// Longest wait, at shutdown, for the books to hear that we stop watching.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -25,6 +31,10 @@ pub fn start(state: &AppState, observer: Observer) {
     tasks.spawn("beats", beats(state.clone()));
     tasks.spawn("ticks", ticks(state.clone()));
     tasks.spawn("renewals", renewals(state.clone()));
+    tasks.spawn("books_audit", audits(state.clone()));
+    if let Some(status) = &state.backups {
+        tasks.spawn("backups", copies::run(state.clone(), status.clone()));
+    }
 }
 
 /// Says good-bye: what happens from now on is nobody's fault.
@@ -44,14 +54,23 @@ async fn beats(state: AppState) {
 
 /// Has the books do what is due, unless nobody knows what time it is.
 async fn ticks(state: AppState) {
+    let (mut passes, mut keys_are_old) = (0_u32, false);
     while pause(&state, PASS_EVERY).await {
         let now = state.now();
         if !state.attestor.clock_may_judge() {
             tracing::warn!(event = "ticks_halted", why = "clock_untrusted");
             continue;
         }
+        if state.books_unsound.load(Ordering::Acquire) {
+            continue;
+        }
         let due = state.books.read(move |books| books.is_due(now)).await;
-        if due != Ok(true) {
+        if passes.is_multiple_of(KEYS_EVERY) || keys_are_old {
+            let asked = requests::is_due(state.books.ledger(), now).await;
+            keys_are_old = asked.unwrap_or_default();
+        }
+        passes = passes.wrapping_add(1);
+        if due != Ok(true) && !keys_are_old {
             continue;
         }
         let tick = Submission {
@@ -61,6 +80,22 @@ async fn ticks(state: AppState) {
         };
         if let Err(error) = state.books.submit_fact(tick).await {
             tracing::warn!(event = "tick_not_taken", %error);
+        }
+    }
+}
+
+/// Adds up everything that stands in memory (LEDGER 1: L1, L2, L4). Books that do not add up say so
+/// in the log and in `/readyz`, and move no money by themselves until the next start, which takes
+/// its memory from the tables; `easyenclave audit verify` tells which row is wrong.
+async fn audits(state: AppState) {
+    while pause(&state, AUDIT_EVERY).await {
+        match state.books.read(Books::audit).await {
+            Ok(Ok(())) => tracing::info!(event = "books_audited", ok = true),
+            Ok(Err(unsound)) => {
+                state.books_unsound.store(true, Ordering::Release);
+                tracing::error!(event = "books_audited", ok = false, why = %unsound);
+            }
+            Err(error) => tracing::warn!(event = "books_not_audited", %error),
         }
     }
 }

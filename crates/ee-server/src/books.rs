@@ -13,27 +13,47 @@ use ee_control::{
 };
 use ee_store::{
     Store,
-    ledger::{Ledger, SqliteLedger},
+    ledger::{Ledger, LedgerStore, SqliteLedger},
 };
 use futures_util::FutureExt;
 use tokio::{runtime::Builder, sync::oneshot};
 
-use crate::{config::Settings, entropy, tasks::Tasks};
+use crate::{
+    archive::{self, BackupStatus},
+    config::Settings,
+    entropy,
+    tasks::Tasks,
+};
 
 /// The thread's name in debuggers and panics.
 const THREAD: &str = "books";
 
 /// Opens the books and starts their thread. It ends after the last session, and the store is
-/// closed only after it: what was acknowledged is durable.
+/// closed only after it: what was acknowledged is durable. With `EE_BACKUP_DIR` it is kept there
+/// besides, and the second answer says how that goes.
 pub async fn open(
     settings: &Settings,
     store: &Store,
     clock: Arc<dyn Clock>,
     tasks: &Tasks,
-) -> anyhow::Result<BooksHandle> {
+) -> anyhow::Result<(BooksHandle, Option<BackupStatus>)> {
     let ledger = ledger(settings, store).await?;
-    let opened = sequencer::open(ledger, clock, settings.books_policy()).await;
-    let (handle, sequencer) = opened.context("opening the books")?;
+    let directory = match &settings.ledger.backup_dir {
+        Some(root) => Some(archive::directory_of(root, ledger.head().await?.ledger_id)),
+        None => None,
+    };
+    if let Some(directory) = &directory {
+        let refused = archive::refuse_rolled_back(&ledger, directory).await;
+        refused.context("EE_BACKUP_DIR")?;
+    }
+    let opened = sequencer::open(ledger.clone(), clock, settings.books_policy()).await;
+    let (handle, mut sequencer) = opened.context("opening the books")?;
+    let mut status = None;
+    if let Some(directory) = directory {
+        let (archive, kept) = archive::start(ledger, directory, tasks)?;
+        sequencer = sequencer.archived_in(archive);
+        status = Some(kept);
+    }
     let sessions = tasks.clone();
     let stop = async move {
         sessions.closing().cancelled().await;
@@ -48,7 +68,7 @@ pub async fn open(
             Err(_) => watched.die(THREAD, "it panicked"),
         }
     });
-    Ok(handle)
+    Ok((handle, status))
 }
 
 async fn ledger(settings: &Settings, store: &Store) -> anyhow::Result<Ledger> {
@@ -58,7 +78,7 @@ async fn ledger(settings: &Settings, store: &Store) -> anyhow::Result<Ledger> {
         let ledger = SqliteLedger::open(store.clone(), fresh_id).await;
         return Ok(Ledger::Sqlite(ledger.context("EE_DB_PATH")?));
     };
-    let ledger = ee_store::postgres::PostgresLedger::open(url.expose(), fresh_id).await;
+    let ledger = ee_store::postgres::PostgresLedger::open_alone(url.expose(), fresh_id).await;
     Ok(Ledger::Postgres(ledger.context("EE_DATABASE_URL")?))
 }
 

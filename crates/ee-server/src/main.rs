@@ -8,7 +8,8 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 use ee_attest::TrustRoot;
 use ee_protocol::settings::{EXIT_CONFIG, Problem, SecretRule, Setting, Sources};
 use ee_server::{
-    Inherited, Server, ServerOptions, Signals, StartError, backup,
+    Inherited, Server, ServerOptions, Signals, StartError,
+    backup::{self, UntilArg},
     config::{self, ConfigCommand, Settings, TABLE},
     healthcheck,
     http::openapi,
@@ -27,13 +28,17 @@ enum Action {
     Healthcheck,
     /// Copy the database into one verified file; the server may be running
     Backup {
-        /// The file to make
-        file: PathBuf,
+        /// The file to make; without it, one in EE_BACKUP_DIR
+        file: Option<PathBuf>,
     },
-    /// Put a backup, verified again, where EE_DB_PATH says; nothing may be there
+    /// Put a backup, verified again and brought forward with what EE_BACKUP_DIR holds behind it,
+    /// where EE_DB_PATH says; nothing may be there
     Restore {
-        /// The file that `backup` made
-        file: PathBuf,
+        /// The file that `backup` or the server made; without it, the newest in EE_BACKUP_DIR
+        file: Option<PathBuf>,
+        /// How far to go: an instant (RFC 3339), a batch or a root; without it, to the end
+        #[arg(long)]
+        until: Option<UntilArg>,
     },
     /// Print the description of the API (OpenAPI 3.1)
     Openapi,
@@ -51,10 +56,10 @@ fn main() -> ExitCode {
         Action::Config(command) => answered(command.run(&sources)),
         Action::Healthcheck => check_health(&sources),
         Action::Backup { file } => with_settings(&sources, async |settings| {
-            backup::back_up(settings, &file).await
+            backup::back_up(settings, file.as_deref()).await
         }),
-        Action::Restore { file } => with_settings(&sources, async |settings| {
-            backup::restore(settings, &file).await
+        Action::Restore { file, until } => with_settings(&sources, async |settings| {
+            backup::restore(settings, file.as_deref(), until.unwrap_or_default()).await
         }),
         Action::Openapi => answered(Ok(format!("{:#}\n", openapi::document()))),
         Action::Version => answered(Ok(format!(

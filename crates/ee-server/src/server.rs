@@ -199,7 +199,7 @@ async fn assemble(
         loosened: settings.networks.loosened(),
     };
     let cursors = CursorKey::new(&cursor_key(&settings.data_dir)?);
-    let books = books::open(&settings, &store, Arc::clone(&clock), tasks).await?;
+    let (books, backups) = books::open(&settings, &store, Arc::clone(&clock), tasks).await?;
     let upstream = upstream::client()?;
     let attestor = attestor(&settings, options, &store, tasks, upstream.clone()).await?;
     let state = AppState::new(Inner {
@@ -209,6 +209,8 @@ async fn assemble(
         tasks: tasks.clone(),
         store,
         books,
+        books_unsound: Default::default(),
+        backups,
         plane: handle,
         attestor,
         policy,

@@ -1,6 +1,9 @@
 //! What every handler, tunnel and proxied request gets: one shared, immutable view of the server.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use ee_control::{
     attestation::Attestor, books::BooksHandle, plane::PlaneHandle, ports::Clock, resolve::Endpoints,
@@ -11,6 +14,7 @@ use ee_store::Store;
 use ee_tunnel::keys::TunnelKey;
 
 use crate::{
+    archive::BackupStatus,
     auth::Auth,
     config::Settings,
     http::CursorKey,
@@ -35,6 +39,10 @@ pub struct Inner {
     pub store: Store,
     /// The book half: accounts, locks, verdicts.
     pub books: BooksHandle,
+    /// Set when the books did not add up: only a new start can trust them again.
+    pub books_unsound: AtomicBool,
+    /// How the backups do; `None` without `EE_BACKUP_DIR`.
+    pub backups: Option<BackupStatus>,
     /// The live half: registry, routes.
     pub plane: PlaneHandle<Link>,
     /// The verifier's use-case.

@@ -74,7 +74,7 @@ pub fn asked(name: &str, otherwise: u64) -> u64 {
     std::env::var_os(name).map_or(otherwise, |text| text.to_str().unwrap().parse().unwrap())
 }
 
-fn run(home: &Home, mut kill: impl FnMut(Server, &mut Random)) -> String {
+pub fn run(home: &Home, mut kill: impl FnMut(Server, &mut Random)) -> String {
     let (rounds, seed) = (asked("EE_CRASH_ROUNDS", ROUNDS), asked("EE_CRASH_SEED", 1));
     let minute = this_minute();
     let mut story = Story::default();

@@ -15,6 +15,7 @@ mod kill;
 mod power;
 mod random;
 mod recorder;
+mod restore;
 mod server;
 mod settlement;
 mod story;

@@ -14,6 +14,8 @@ use super::{DAY_SECS, Settings};
 const PERIOD_MIN_SECS: u64 = 10;
 /// A year: longer waits of money are mistakes.
 const WAIT_MAX_SECS: u64 = 366 * DAY_SECS;
+/// Ten years: whoever keeps more keeps it elsewhere.
+const BACKUP_KEEP_DAYS_MAX: u64 = 3_660;
 /// Tiers of stake in the order of the books.
 const TIERS: [&str; 3] = ["premium", "standard", "economy"];
 /// What "more than 0" means: the smallest amount there is.
@@ -24,8 +26,10 @@ const STAKE_MIN: MicroUsd = MicroUsd::from_micros(1);
 pub struct LedgerSettings {
     /// PostgreSQL for the books; none: SQLite.
     pub database_url: Option<Secret>,
-    /// Where backups go by default.
+    /// Where backups go.
     pub backup_dir: Option<std::path::PathBuf>,
+    /// How far back every moment can be restored.
+    pub backup_keep: Duration,
     /// Length of a billing period.
     pub period: Duration,
     /// How long before a period its locks are renewed; at most half a period.
@@ -50,6 +54,7 @@ pub struct LedgerSettings {
 pub(super) fn read(reader: &mut Reader) -> Option<LedgerSettings> {
     let database_url = database_url(reader);
     let backup_dir = reader.read("EE_BACKUP_DIR", present);
+    let backup_keep = reader.read("EE_BACKUP_KEEP_DAYS", integer(1..=BACKUP_KEEP_DAYS_MAX));
     let period = reader.read("EE_PERIOD_SEC", period);
     let lock_lead = period.and_then(|period| lock_lead(reader, period));
     let mut wait = |name: &str| reader.read(name, seconds(0..=WAIT_MAX_SECS));
@@ -69,6 +74,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<LedgerSettings> {
     Some(LedgerSettings {
         database_url,
         backup_dir: backup_dir.map(Into::into),
+        backup_keep: Duration::from_secs(backup_keep? * DAY_SECS),
         period: period?,
         lock_lead: lock_lead?,
         settlement_grace: grace,

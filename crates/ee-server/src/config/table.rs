@@ -136,9 +136,15 @@ pub const TABLE: &[Setting] = &[
     Setting::new(
         "EE_BACKUP_DIR",
         "",
-        "directory of backups, for `backup` without a path",
+        "directory of backups: a copy of the database every night, and every batch of the books \
+         before it is acknowledged; also for `backup` and `restore` without a path",
     )
-    .unset("none: backup needs a path"),
+    .unset("none: nothing is kept a second time"),
+    Setting::new(
+        "EE_BACKUP_KEEP_DAYS",
+        "14",
+        "days of which every moment can be restored from EE_BACKUP_DIR",
+    ),
     Setting::new(
         "EE_PERIOD_SEC",
         "3600",

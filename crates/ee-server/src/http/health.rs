@@ -1,17 +1,18 @@
 //! `/health`, `/livez`, `/readyz`, `/v1/version`.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{extract::State, response::Response};
 use ee_protocol::{
     http::health::HealthReport,
     problem::{Problem, ProblemCode},
 };
+use ee_store::ledger::LedgerStore;
 use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{ApiError, json};
-use crate::state::AppState;
+use crate::{archive::BackupStatus, state::AppState};
 
 /// The program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -37,13 +38,29 @@ pub async fn live_read() -> Response {
     json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: 503 while draining or while the store does not answer.
+/// `GET /readyz`: 503 while draining or while the store does not answer. Alarms that stop nothing
+/// are told beside the answer.
 pub async fn ready_read(State(state): State<AppState>) -> Result<Response, ApiError> {
     if state.tasks.is_stopping() {
         return Err(ProblemCode::Draining.into());
     }
-    match tokio::time::timeout(STORE_TIMEOUT, state.store.auth()).await {
-        Ok(Ok(_)) => Ok(json(StatusCode::OK, &json!({"status": "ok"}))),
+    let answers = async {
+        state.store.auth().await?;
+        // With EE_DATABASE_URL the books have a database of their own.
+        state.books.ledger().head().await
+    };
+    match tokio::time::timeout(STORE_TIMEOUT, answers).await {
+        Ok(Ok(_)) if state.books_unsound.load(Ordering::Acquire) => Err(store_down(
+            "the books do not add up: easyenclave audit verify",
+        )),
+        Ok(Ok(_)) => {
+            let alarms = state.backups.as_ref().map(BackupStatus::alarms);
+            let alarms = alarms.unwrap_or_default();
+            Ok(json(
+                StatusCode::OK,
+                &json!({"status": "ok", "alarms": alarms}),
+            ))
+        }
         Ok(Err(error)) => Err(store_down(&error.to_string())),
         Err(_) => Err(store_down("no answer in 1 s")),
     }

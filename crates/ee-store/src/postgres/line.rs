@@ -27,6 +27,19 @@ const RETRY: Duration = Duration::from_millis(200);
 /// takes about that long, and a request that waits longer is better told to come again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// One server at a time: the lock is the connection's, and goes with it, however its process ends.
+/// It keeps servers from disturbing each other; that no batch counts twice rests on the head alone.
+/// Without the settings a server whose machine is gone would keep it for hours.
+pub(super) const ALONE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 2;
+SET tcp_keepalives_count = 3;
+DO $$ BEGIN
+    IF NOT pg_try_advisory_lock(1701143918, hashtext(current_schema())) THEN
+        RAISE EXCEPTION 'another server has these books open: stop it first';
+    END IF;
+END $$";
+/// Everything that is read after it was so at its first statement, and nothing is written.
+const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// A connection, with what was prepared on it.
 pub(super) struct Session {
     pub(super) client: Client,
@@ -96,9 +109,11 @@ pub(super) struct Lines {
     pub(super) page: Line,
 }
 
-/// Starts the thread; `first` runs once, on a connection of its own, before anything else.
+/// Starts the thread; `first` runs once, on a connection of its own, before anything else, and
+/// `begin` on each connection that commits.
 pub(super) async fn start<F>(
     config: Config,
+    begin: &'static str,
     first: impl FnOnce(Client) -> F + Send + 'static,
 ) -> Result<Lines, PostgresError>
 where
@@ -115,8 +130,9 @@ where
         let outcome = run_first(&config, first).await;
         let failed = outcome.is_err();
         if ready.send(outcome).is_ok() && !failed {
-            let (write, look) = (keep_up(&config, write), keep_up(&config, look));
-            tokio::join!(write, look, keep_up(&config, page));
+            let write = keep_up(&config, write, begin);
+            let (look, page) = (keep_up(&config, look, ""), keep_up(&config, page, ""));
+            tokio::join!(write, look, page);
         }
     };
     thread::Builder::new()
@@ -130,6 +146,51 @@ where
         write: Line { state: for_write },
         look: Line { state: for_look },
         page: Line { state: for_page },
+    })
+}
+
+/// Starts the thread with one connection for everything, on which all is read as of one moment. It
+/// does not come back when it ends: what would be read then is of another moment.
+pub(super) async fn start_at_one_moment<F>(
+    config: Config,
+    first: impl FnOnce(Client) -> F + Send + 'static,
+) -> Result<Lines, PostgresError>
+where
+    F: Future<Output = Result<(), PostgresError>>,
+{
+    let (state, line) = watch::channel(Arc::new(State::Down("not yet connected".to_owned())));
+    let (ready, opened) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(PostgresError::Thread)?;
+    let work = async move || {
+        let outcome = run_first(&config, first).await;
+        let failed = outcome.is_err();
+        if ready.send(outcome).is_ok() && !failed {
+            let ended = async {
+                let reason = serve(&config, &state, ONE_MOMENT).await;
+                state.send_replace(Arc::new(State::Down(reason)));
+                state.closed().await;
+            };
+            tokio::select! {
+                () = state.closed() => {}
+                () = ended => {}
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("ee-postgres".to_owned())
+        .spawn(move || runtime.block_on(work()))
+        .map_err(PostgresError::Thread)?;
+    opened
+        .await
+        .map_err(|_| PostgresError::Connect("its thread ended".to_owned()))??;
+    let line = Line { state: line };
+    Ok(Lines {
+        write: line.clone(),
+        look: line.clone(),
+        page: line,
     })
 }
 
@@ -148,10 +209,10 @@ where
 }
 
 /// Keeps one connection up until nobody holds a handle.
-async fn keep_up(config: &Config, state: watch::Sender<Arc<State>>) {
+async fn keep_up(config: &Config, state: watch::Sender<Arc<State>>, begin: &'static str) {
     let lasting = async {
         loop {
-            let reason = serve(config, &state).await;
+            let reason = serve(config, &state, begin).await;
             state.send_replace(Arc::new(State::Down(reason)));
             tokio::time::sleep(RETRY).await;
         }
@@ -162,14 +223,18 @@ async fn keep_up(config: &Config, state: watch::Sender<Arc<State>>) {
     }
 }
 
-/// Serves one connection to its end; why it ended.
-async fn serve(config: &Config, state: &watch::Sender<Arc<State>>) -> String {
+/// Serves one connection to its end, after a first statement; why it ended.
+async fn serve(config: &Config, state: &watch::Sender<Arc<State>>, begin: &'static str) -> String {
     let (client, connection) = match connect(config).await {
         Ok(connected) => connected,
         Err(error) => return error.to_string(),
     };
     let offer = async {
-        match check_settings(&client).await {
+        let begun = async {
+            check_settings(&client).await?;
+            Ok::<_, PostgresError>(client.batch_execute(begin).await?)
+        };
+        match begun.await {
             Ok(()) => {
                 let session = Session {
                     client,

@@ -43,6 +43,10 @@ const OUTCOME: Duration = Duration::from_secs(15 * 60);
 /// still shows the old place. A server that crashes on every one of them will not take the next.
 const ATTEMPTS: usize = 16;
 
+/// How often a start waits for the server before it to be gone, some seconds each: PostgreSQL
+/// notices at once when a process ends, and within 16 s when a machine does.
+const ALONE_ATTEMPTS: usize = 10;
+
 /// Between two questions for the head while PostgreSQL is away.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -73,7 +77,27 @@ impl PostgresLedger {
             migrate::migrate(&client, migrate::SCRIPTS).await?;
             write::create_head(&client, &Head::fresh(fresh_id)).await
         };
-        Self::start(url, first).await
+        Self::start(url, "", first).await
+    }
+
+    /// The same, for a server: refused while another server has them open.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_alone(url: &str, fresh_id: LedgerId) -> Result<Self, PostgresError> {
+        let first = async move |client: Client| {
+            migrate::migrate(&client, migrate::SCRIPTS).await?;
+            write::create_head(&client, &Head::fresh(fresh_id)).await
+        };
+        let ledger = Self::start(url, line::ALONE, first).await?;
+        let mut why = String::new();
+        for _ in 0..ALONE_ATTEMPTS {
+            match ledger.lines.write.session().await {
+                Ok(_) => return Ok(ledger),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(PostgresError::Connect(why))
     }
 
     /// Opens the books at `url` to read them: neither migrates nor begins them.
@@ -82,17 +106,30 @@ impl PostgresLedger {
     /// As [`Self::open`]; and when there are no books, or older ones.
     pub async fn open_existing(url: &str) -> Result<Self, PostgresError> {
         let first = async |client: Client| migrate::check(&client, migrate::SCRIPTS).await;
-        Self::start(url, first).await
+        Self::start(url, "", first).await
+    }
+
+    /// Opens the books at `url` as they are at this moment, whatever a server writes meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::open_existing`].
+    pub async fn open_at_one_moment(url: &str) -> Result<Self, PostgresError> {
+        let first = async |client: Client| migrate::check(&client, migrate::SCRIPTS).await;
+        let lines = line::start_at_one_moment(config(url)?, first).await?;
+        Ok(Self {
+            lines: Arc::new(lines),
+        })
     }
 
     async fn start<F>(
         url: &str,
+        begin: &'static str,
         first: impl FnOnce(Client) -> F + Send + 'static,
     ) -> Result<Self, PostgresError>
     where
         F: Future<Output = Result<(), PostgresError>>,
     {
-        let lines = line::start(config(url)?, first).await?;
+        let lines = line::start(config(url)?, begin, first).await?;
         Ok(Self {
             lines: Arc::new(lines),
         })

@@ -76,6 +76,44 @@ async fn nobody_there_is_said() {
 }
 
 #[tokio::test]
+async fn second_server_is_refused_until_the_first_is_gone() {
+    let Some(url) = shared_url() else { return };
+    let url = fresh_schema(&url).await;
+    let first = PostgresLedger::open_alone(&url, LEDGER).await.unwrap();
+    let head = commit_batches(&first, 1).await;
+    let second = PostgresLedger::open_alone(&url, LEDGER);
+    let (second, ()) = tokio::join!(second, async {
+        // Both have said what they wait for before the first goes: it held on to them until then.
+        let refused = try_sql(
+            &url,
+            "SELECT 1 / (pg_try_advisory_lock(1701143918, \
+                                     hashtext(current_schema())))::int",
+        );
+        assert!(refused.await.is_err(), "held");
+        drop(first);
+    });
+    let second = second.unwrap();
+    assert_eq!(second.head().await.unwrap(), head);
+    commit_batches(&second, 1).await;
+}
+
+#[tokio::test]
+async fn an_audit_reads_one_moment_while_a_server_writes() {
+    let Some(url) = shared_url() else { return };
+    let url = fresh_schema(&url).await;
+    let store = PostgresLedger::open(&url, LEDGER).await.unwrap();
+    let head = commit_batches(&store, 2).await;
+    let audit = PostgresLedger::open_at_one_moment(&url).await.unwrap();
+    assert_eq!(audit.head().await.unwrap(), head);
+    let later = commit_batches(&store, 3).await;
+    assert_eq!(store.head().await.unwrap(), later);
+    assert_eq!(all(&audit, &JOURNAL).await.len(), 2, "as at the first look");
+    assert_eq!(audit.head().await.unwrap(), head);
+    let written = audit.commit(batch_on(&head, 1)).await;
+    assert!(written.is_err(), "it only reads");
+}
+
+#[tokio::test]
 async fn database_gone_and_back() {
     let Some(cluster) = own_cluster() else { return };
     let store = PostgresLedger::open(&cluster.url(), LEDGER).await.unwrap();
