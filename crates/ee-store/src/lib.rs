@@ -15,6 +15,7 @@
 mod attestation_log;
 mod attestations;
 pub mod audit;
+mod audit_trail;
 mod auth;
 mod backup;
 mod clock;
@@ -35,6 +36,7 @@ mod tokens;
 mod writer;
 
 pub use attestation_log::{LogBroken, LogEntry, LogHead, LogRecord};
+pub use audit_trail::AuditRow;
 pub use auth::AuthRow;
 pub use backup::{BackupError, Copied, back_up, restore};
 pub use collateral::CollateralMark;

@@ -4,6 +4,7 @@ pub mod abuse;
 pub mod accounts;
 pub mod allowlists;
 pub mod apps;
+pub mod audit;
 pub mod credits;
 pub mod explain;
 pub mod fields;

@@ -35,6 +35,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The answer's place in the journal.
 const LEDGER_SEQ: HeaderName = HeaderName::from_static("ledger-seq");
+/// Read at least what stood at this place of the journal.
+const LEDGER_MIN_SEQ: HeaderName = HeaderName::from_static("ledger-min-seq");
 
 /// Who submits on this route, and the key if one was sent.
 pub fn caller(actor: &Actor, headers: &HeaderMap, route: &'static str) -> Result<Caller, ApiError> {
@@ -148,7 +150,10 @@ pub fn done_at<T: Serialize>(status: StatusCode, answered: &Answered<T>) -> Resp
 pub async fn stamp(State(state): State<AppState>, request: Request, next: Next) -> Response {
     // What a read shows is at least what stood before it.
     let before = match request.method().is_safe() {
-        true => seq(&state).await,
+        true => match reached(&state, request.headers()).await {
+            Ok(seq) => seq,
+            Err(refused) => return refused.into_response(),
+        },
         false => None,
     };
     let mut response = next.run(request).await;
@@ -164,6 +169,34 @@ pub async fn stamp(State(state): State<AppState>, request: Request, next: Next) 
         headers.insert(LEDGER_SEQ, HeaderValue::from(seq));
     }
     response
+}
+
+/// The last record, once it is the one that the caller names in `Ledger-Min-Seq`, or a later one:
+/// whoever was given a place in the journal reads nothing older (LEDGER 12). In the process that
+/// wrote it that is so at once; a place that the books have not reached was given by others.
+async fn reached(state: &AppState, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let now = seq(state).await;
+    let Some(asked) = headers.get(LEDGER_MIN_SEQ) else {
+        return Ok(now);
+    };
+    let asked = asked
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    let Some(asked) = asked else {
+        let problem = Problem::new(ProblemCode::InvalidField);
+        let problem = problem.detail("Ledger-Min-Seq is a number that Ledger-Seq gave");
+        return Err(problem.field("Ledger-Min-Seq", "invalid").into());
+    };
+    match now {
+        Some(seq) if seq < asked => {
+            let detail = format!("the books end with {seq}, before Ledger-Min-Seq {asked}");
+            Err(Problem::new(ProblemCode::StoreUnavailable)
+                .detail(detail)
+                .into())
+        }
+        now => Ok(now),
+    }
 }
 
 /// The last record; none while the books do not answer.

@@ -8,6 +8,7 @@ mod accounts;
 mod allowlists;
 pub mod answer;
 mod apps;
+mod audit;
 mod authz;
 pub mod body;
 mod bootstrap;

@@ -11,7 +11,7 @@ use ee_protocol::problem::{Problem, ProblemCode};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::{
-    abuse, accounts, allowlists, answer::ApiError, apps, authz, bootstrap, caller, credits,
+    abuse, accounts, allowlists, answer::ApiError, apps, audit, authz, bootstrap, caller, credits,
     envelope, errors, health, ledger, locks, nodes, openapi, proxy, resolve, settlements,
     shapes::Member, tokens, usage, whoami,
 };
@@ -151,6 +151,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
 /// The routes, noun by noun; those of the books stand beside their handlers.
 const NOUNS: &[&[Route]] = &[
     LIVE,
+    audit::ROUTES,
     credits::ROUTES,
     accounts::ROUTES,
     usage::ROUTES,

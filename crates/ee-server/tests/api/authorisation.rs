@@ -90,6 +90,7 @@ const ROWS: &[Row] = &[
     row("POST", "/v1/proxy/{app}", "/v1/proxy/nobody", 404),
     row("POST", "/v1/auth/bootstrap", "/v1/auth/bootstrap", 201),
     row("GET", "/v1/whoami", "/v1/whoami", 200),
+    row("GET", "/v1/audit", "/v1/audit", 200),
     row("GET", "/v1/tokens", "/v1/tokens", 200),
     row("POST", "/v1/tokens", "/v1/tokens", 400),
     row(
