@@ -43,9 +43,9 @@ enum Half {
     Kill {
         /// The agent's id, as `easyenclave dev` printed it
         agent: String,
-        /// Port of the network's API
-        #[arg(long, default_value_t = 8088)]
-        control_port: u16,
+        /// Port of the network's API; needed if several run
+        #[arg(long)]
+        control_port: Option<u16>,
     },
 }
 
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(Half::Kill {
             agent,
             control_port,
-        }) => kill(&agent, control_port),
+        }) => kill(&agent, DevState::port(control_port)?),
     }
 }
 

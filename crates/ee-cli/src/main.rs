@@ -17,6 +17,7 @@ mod money;
 mod node;
 mod output;
 mod path;
+mod payer;
 mod period;
 mod quote;
 mod settle;
@@ -81,6 +82,9 @@ enum Command {
     /// Credits set aside before compute runs
     #[command(subcommand)]
     Lock(lock::Task),
+    /// Who pays for an app, period by period
+    #[command(subcommand)]
+    Payer(payer::Task),
     /// How periods were judged and paid
     #[command(subcommand)]
     Settle(settle::Task),
@@ -139,6 +143,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Credits(task) => wait(async { credits::run(task, &client()?, output).await }),
         Command::Usage(task) => wait(async { usage::run(task, &client()?, output).await }),
         Command::Lock(task) => wait(async { lock::run(task, &client()?, output).await }),
+        Command::Payer(task) => wait(async { payer::run(task, &client()?, output).await }),
         Command::Settle(task) => wait(async { settle::run(task, &client()?, output).await }),
         Command::Abuse(task) => wait(async { abuse::run(task, &client()?, output).await }),
         Command::Audit(task) => wait(async { audit::run(&task, output).await }),

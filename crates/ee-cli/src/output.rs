@@ -57,6 +57,13 @@ pub fn line(text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
+/// Says something that is no data, on standard error.
+pub fn note(text: &str) {
+    use std::io::Write;
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Rows in columns, as wide as their widest cell, two spaces apart.
 pub fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

@@ -34,11 +34,11 @@ const LOCKS_MAX: usize = 1_000;
 /// What to do with settlements.
 #[derive(Debug, clap::Subcommand)]
 pub enum Task {
-    /// Verdicts on a node, the latest period first
+    /// Verdicts, the latest period first
     Ls {
-        /// The node
+        /// On this node; on all if it is left out
         #[arg(long)]
-        node: String,
+        node: Option<String>,
         /// At most so many
         #[arg(long, default_value_t = 20)]
         limit: usize,
@@ -97,7 +97,7 @@ impl Which {
 pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<ExitCode> {
     match task {
         Task::Ls { node, limit } => {
-            let path = with_query("/v1/settlements", &[("node", Some(node))]);
+            let path = with_query("/v1/settlements", &[("node", node)]);
             let (settlements, next_cursor) = client
                 .pages(&path, limit, |page: VerdictList| {
                     (page.settlements, page.next_cursor)

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use ee_protocol::{
     access::{Resource, Role, Scope},
-    http::tokens::{RotateRequest, TokenIssued, TokenList, TokenRequest, TokenView, WhoAmI},
+    http::{
+        accounts::AccountView,
+        tokens::{RotateRequest, TokenIssued, TokenList, TokenRequest, TokenView, WhoAmI},
+    },
 };
 
 use crate::{
@@ -91,6 +94,7 @@ pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<
             };
             let made: TokenIssued = client.post("/v1/tokens", &request).await?;
             output::print(format, &made, issued);
+            warn_of_unknown(client, &resources).await;
         }
         Task::Rotate { id, grace_hours } => {
             let request = RotateRequest {
@@ -107,6 +111,22 @@ pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A token for an account that is not there yet is allowed, for it may come; more often its name
+/// was mistyped.
+async fn warn_of_unknown(client: &Client, resources: &[Resource]) {
+    for resource in resources {
+        let Resource::Account(account) = resource else {
+            continue;
+        };
+        let path = format!("/v1/accounts/{}", segment(account.as_str()));
+        if let Ok(None) = client.get_if_found::<AccountView>(&path).await {
+            output::note(&format!(
+                "warning: there is no account {account} yet; credits purchase opens it"
+            ));
+        }
+    }
 }
 
 /// Who the token in use is.

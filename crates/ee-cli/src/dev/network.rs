@@ -22,7 +22,10 @@ use super::{
     simulation::{Seed, default},
     state::DevState,
 };
-use crate::client::Client;
+use crate::{
+    client::Client,
+    failure::{Exit, Failure},
+};
 
 /// How long the agents may take to be judged: two seconds are the goal, machines differ.
 const JUDGED_WITHIN: Duration = Duration::from_secs(30);
@@ -67,6 +70,7 @@ struct Network {
 pub async fn run(args: NetworkArgs) -> anyhow::Result<ExitCode> {
     let network = Network::start(args).await?;
     let outcome = network.introduce_until_stopped().await;
+    crate::output::note("stopping: the agents end, and the network's data is deleted");
     network.stop().await?;
     outcome.map(|()| ExitCode::SUCCESS)
 }
@@ -75,8 +79,10 @@ impl Network {
     async fn start(args: NetworkArgs) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("easyenclave-dev-").context("creating a folder")?;
         let token = format!("dev-{}", random_hex()?);
-        let control = SimulatedServer::start(args.seed, sources(&args, &token)).await?;
-        let quotes = quoting(args.seed, args.quote_port).await?;
+        let control = SimulatedServer::start(args.seed, sources(&args, &token)).await;
+        let control = control.map_err(|error| port_taken(error, &args))?;
+        let quotes = quoting(args.seed, args.quote_port).await;
+        let quotes = quotes.map_err(|error| port_taken(error, &args))?;
         let demo = match args.backend {
             Some(_) => None,
             None => Some(
@@ -236,6 +242,31 @@ impl Network {
         }
         self.control.stop().await
     }
+}
+
+/// A second network on the same ports is the usual reason; what to do about it.
+fn port_taken(error: anyhow::Error, args: &NetworkArgs) -> anyhow::Error {
+    let is_taken = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    if !error.chain().any(is_taken) {
+        return error;
+    }
+    let NetworkArgs {
+        control_port,
+        proxy_port,
+        quote_port,
+        ..
+    } = args;
+    Failure::new(
+        Exit::Conflict,
+        "port_taken",
+        format!("{error:#}; one of {control_port}, {proxy_port}, {quote_port} is in use"),
+        "end the other network with Ctrl-C, or easyenclave dev --control-port 0 --proxy-port 0 \
+         --quote-port 0",
+    )
+    .into()
 }
 
 fn sources(args: &NetworkArgs, token: &str) -> Sources {

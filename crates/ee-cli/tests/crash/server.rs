@@ -113,10 +113,14 @@ impl Home {
 
 /// Verifies the books at a path or URL.
 pub fn audit(database: &str, context: &str) {
-    let output = easyenclave()
-        .args(["audit", "verify", "--db", database, "all"])
-        .output()
-        .unwrap();
+    let mut command = easyenclave();
+    command.args(["audit", "verify", "all"]);
+    if database.starts_with("postgres") {
+        command.env("EE_DATABASE_URL", database);
+    } else {
+        command.args(["--db", database]);
+    }
+    let output = command.output().unwrap();
     assert!(
         output.status.success(),
         "audit of {database}: {}\n{}{}\nthe server said:\n{context}",
