@@ -187,17 +187,22 @@ pub async fn settlement_finalize(
     let request = FinalizeRequest::parse(&path, &body::seed(body).await?)?;
     let answered = settlements::finalize(&state.books, &caller, &request).await;
     let answered = wait_for(&state, caller, &request, answered.map_err(failed)?).await?;
+    Ok(finalized(&request, &answered))
+}
+
+/// 200 for what is settled; 202, and where to look, for what goes on.
+fn finalized(request: &FinalizeRequest, answered: &Answered<Finalized>) -> Response {
     if !answered.body.is_settling() {
-        return Ok(done(&answered));
+        return done(answered);
     }
-    let mut accepted = done_at(StatusCode::ACCEPTED, &answered);
-    let location = match &request {
+    let mut accepted = done_at(StatusCode::ACCEPTED, answered);
+    let location = match request {
         FinalizeRequest::Node(node, sent) => format!("/v1/settlements/{}/{node}", sent.period),
         FinalizeRequest::All(period) => format!("/v1/settlements/{period}"),
     };
     let location = HeaderValue::from_str(&location).expect("periods and node ids are ASCII");
     accepted.headers_mut().insert(header::LOCATION, location);
-    Ok(accepted)
+    accepted
 }
 
 /// Asks again until the last lock is resolved: a repeat answers with what is recorded. What goes on
@@ -311,4 +316,60 @@ pub async fn fact_create(
     let request = FactRequest::parse(&body)?;
     let answered = settlements::report_facts(&state.books, &caller, request).await;
     Ok(done(&answered.map_err(failed)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use ee_control::answers::Mark;
+
+    use super::*;
+
+    fn answered(state: &str) -> Answered<Finalized> {
+        let period = Period::parse("2026-11-22T13Z")
+            .expect("a period")
+            .to_string();
+        let body = Finalized {
+            node_id: None,
+            period_start: "2026-11-22T13:00:00Z".to_owned(),
+            period_end: "2026-11-22T14:00:00Z".to_owned(),
+            eligible: true,
+            reasons: Vec::new(),
+            settled: 2_000,
+            failed: 0,
+            verdict: Some("pass".to_owned()),
+            state: state.to_owned(),
+            paid_micro_usd: "1".to_owned(),
+            returned_micro_usd: "0".to_owned(),
+            period,
+            pending_abuse_reports: Vec::new(),
+            nodes: Vec::new(),
+            seq: 7,
+        };
+        let mark = Mark {
+            seq: 7,
+            replayed: false,
+        };
+        Answered { body, mark }
+    }
+
+    #[test]
+    fn a_settlement_that_goes_on_is_202_and_says_where_to_look() {
+        let one = br#"{"node_id":"n1","period_start":"2026-11-22T13:00:00Z",
+            "period_end":"2026-11-22T14:00:00Z"}"#;
+        for (body, place) in [
+            (
+                &one[..],
+                "/v1/settlements/20261122T130000Z--20261122T140000Z/n1",
+            ),
+            (b"", "/v1/settlements/20261122T130000Z--20261122T140000Z"),
+        ] {
+            let request = FinalizeRequest::parse("2026-11-22T13Z", body).expect("a request");
+            let going_on = finalized(&request, &answered("settling"));
+            assert_eq!(going_on.status(), StatusCode::ACCEPTED);
+            assert_eq!(going_on.headers()[header::LOCATION], place);
+            let settled = finalized(&request, &answered("settled"));
+            assert_eq!(settled.status(), StatusCode::OK);
+            assert!(!settled.headers().contains_key(header::LOCATION));
+        }
+    }
 }

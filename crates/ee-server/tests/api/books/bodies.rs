@@ -337,3 +337,72 @@ async fn a_body_has_its_limit() {
     assert_eq!(world.holdings("bob").await.0, 1_000);
     world.stop().await;
 }
+
+/// PostgreSQL keeps no U+0000 in text: it is refused at the door, in every member that holds text,
+/// so that both stores take the same.
+#[tokio::test]
+async fn a_null_character_is_in_no_text() {
+    let world = World::start().await;
+    world.purchase("alice", "10").await;
+    world.node("n1", "0.04").await;
+    let usage = json!({"account_id": "alice", "node_id": "n1", "vcpu_hours": 1,
+        "period_start": "2026-11-22T13:00:00Z", "period_end": "2026-11-22T14:00:00Z"});
+    let with = |base: &Value, name: &str| {
+        let mut body = base.clone();
+        body[name] = json!("a\u{0}b");
+        if name == "source" {
+            body["id"] = json!("x");
+        }
+        body
+    };
+    let purchase = json!({"account_id": "alice", "amount_usd": 1});
+    let transfer =
+        json!({"id": "t", "from_account": "alice", "to_account": "bob", "amount_usd": 1});
+    let abuse = json!({"node_id": "n1", "reason": "r", "reported_by": "bob"});
+    let slash = json!({"id": "s", "node_id": "n1", "reason": "attestation_fraud", "evidence": "e"});
+    let payout = json!({"id": "p", "account_id": "alice", "amount_usd": 1});
+    let token = json!({"role": "account", "resources": ["account=alice"]});
+    for (path, base, members) in [
+        (
+            "credits/purchase",
+            &purchase,
+            &["account_id", "external_ref"][..],
+        ),
+        (
+            "transfers",
+            &transfer,
+            &["id", "from_account", "to_account"],
+        ),
+        (
+            "usage/report",
+            &usage,
+            &["account_id", "node_id", "usage_id", "source"],
+        ),
+        (
+            "abuse/reports",
+            &abuse,
+            &["node_id", "reason", "reported_by"],
+        ),
+        ("slashes", &slash, &["id", "node_id", "evidence"]),
+        ("payouts", &payout, &["id", "account_id", "external_ref"]),
+        (
+            "nodes/register",
+            &json!({"node_id": "n2", "price_usd": 1}),
+            &["node_id"],
+        ),
+        ("tokens", &token, &["name", "role"]),
+    ] {
+        for member in members {
+            let body = with(base, member);
+            let read = world.post(ADMIN, &format!("/v1/{path}"), &body).await;
+            assert_eq!(read.status, 400, "{path} {member}: {}", read.text);
+        }
+    }
+    let filed = world.post(ADMIN, "/v1/abuse/reports", &abuse).await;
+    let report = filed.body["report_id"].as_str().expect("an id").to_owned();
+    let decision = with(&json!({"action": "deny"}), "authorized_by");
+    let path = format!("/v1/abuse/reports/{report}/authorize");
+    assert_eq!(world.post(ADMIN, &path, &decision).await.status, 400);
+    assert_eq!(world.sum().await, "0");
+    world.stop().await;
+}
