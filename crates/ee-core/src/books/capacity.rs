@@ -83,6 +83,7 @@ impl Books {
         lock.mode == LockMode::Metered && now < starts && !self.is_used(lock)
     }
 
+    /// The locks that hold vCPUs in a span; in an empty one, of a period that is over, none does.
     fn holders_in(
         &self,
         node: NodeNo,
@@ -91,7 +92,9 @@ impl Books {
         let first = (node, from_ms.saturating_add(1), EntryNo::FIRST);
         // What ends later than the longest period after the span begins after it.
         let last = (node, end_ms.saturating_add(PERIOD_MAX_MS), EntryNo::LAST);
-        let ending_later = self.holders.range(first..=last).map(|((_, _, no), ())| *no);
+        let some = from_ms < end_ms;
+        let found = some.then(|| self.holders.range(first..=last));
+        let ending_later = found.into_iter().flatten().map(|((_, _, no), ())| *no);
         let locks = ending_later.map(|no| self.locks.get(&no).expect("a holder is open"));
         locks.filter(move |lock| lock.from_ms < end_ms)
     }

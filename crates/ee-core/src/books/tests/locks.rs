@@ -141,6 +141,23 @@ fn a_node_holds_no_more_vcpus_at_one_instant_than_it_has() {
     rig.locked_as(lock("u1", span(10_800, 14_400), 3, LockMode::Reserved));
 }
 
+/// Longer ago than any period is long; found by fuzzing.
+#[test]
+fn a_lock_of_an_ancient_period_is_refused() {
+    let mut rig = Rig::new();
+    rig.register("n1", 40_000, Some(3));
+    rig.buy("u1", 10_000_000);
+    rig.now_s = 40 * 86_400;
+    for (mode, vcpus, refusal) in [
+        (LockMode::Metered, 1, Refusal::PeriodFinalized),
+        (LockMode::Reserved, 3, Refusal::PeriodFinalized),
+        (LockMode::Reserved, 4, Refusal::CapacityExceeded),
+    ] {
+        let refused = rig.run(Command::Lock(lock("u1", hour(1), vcpus, mode)));
+        assert_eq!(refused, Err(refusal));
+    }
+}
+
 #[test]
 fn a_stranger_gives_nobodys_lock_back() {
     let mut rig = Rig::with_node(40_000);
