@@ -4,7 +4,10 @@
 //! and benchmarks hold everything and call [`appraise_all`]. Both end in [`finish`].
 
 use ee_core::attestation::{AttestationResult, BindingStrength, Failure, Provenance, Verdict};
-use ee_protocol::{report_data::BindingFields, time::Timestamp};
+use ee_protocol::{
+    report_data::{BindingFields, Digest},
+    time::Timestamp,
+};
 
 use crate::{
     allowlist::{Allowlist, Entry, check_claims, check_selected},
@@ -133,6 +136,7 @@ pub fn finish(input: &Finish<'_>) -> Result<AttestationResult, Failure> {
         flagged: standing.flagged,
         sealed: unmet.is_empty(),
         binding,
+        platform: facts.platform,
     };
     Ok(result(verified, entry, reference, established, now))
 }
@@ -165,6 +169,7 @@ struct Established {
     flagged: bool,
     sealed: bool,
     binding: BindingStrength,
+    platform: Option<Digest>,
 }
 
 fn result(
@@ -178,6 +183,7 @@ fn result(
         flagged,
         sealed,
         binding,
+        platform,
     } = established;
     AttestationResult {
         at: now,
@@ -195,5 +201,6 @@ fn result(
         tcb_eval_data_number: verified.tcb_eval_data_number(),
         evidence_digest: *verified.evidence_digest(),
         collateral_expires_at: verified.collateral_valid().until,
+        platform,
     }
 }

@@ -372,6 +372,9 @@ pub struct AttestationResult {
     pub evidence_digest: Digest,
     /// When the collateral behind the verdict first expires.
     pub collateral_expires_at: Timestamp,
+    /// The machine's pseudonym, which bans hold on to; none in what was read back from the store,
+    /// for only a session that joins tells it.
+    pub platform: Option<Digest>,
 }
 
 #[cfg(test)]

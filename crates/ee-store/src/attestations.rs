@@ -34,6 +34,8 @@ pub(crate) fn put(
         tcb_eval_data_number,
         evidence_digest,
         collateral_expires_at,
+        // Of no use to a node that is not connected.
+        platform: _,
     } = result;
     db.prepare_cached(
         "INSERT OR REPLACE INTO last_attestation (
@@ -83,6 +85,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<AttestationResult> {
         tcb_eval_data_number: row.get("tcb_eval_data_number")?,
         evidence_digest: row.get("evidence_digest")?,
         collateral_expires_at: time(row, "collateral_expires_at_us")?,
+        platform: None,
     })
 }
 

@@ -381,6 +381,7 @@ fn result() -> AttestationResult {
         tcb_eval_data_number: 19,
         evidence_digest: [8; 32],
         collateral_expires_at: at(900),
+        platform: None,
     }
 }
 

@@ -6,7 +6,7 @@ use ee_core::{
     facts::Dependency,
     observer::{DependencyState, FirstPass},
     registry::{Grant, ProvenNode, TunnelId},
-    session::Registration,
+    session::AttestedRegistration,
 };
 use tokio::sync::oneshot;
 
@@ -14,7 +14,7 @@ use super::{TunnelLink, writer::Plane};
 use crate::observation::Sighting;
 
 /// What a join tells: how the node began, and what is to be known of it.
-pub(super) fn joined(grant: &Grant, registration: &Registration) -> (FirstPass, Box<NodeSeen>) {
+pub(super) fn joined(grant: &Grant, attested: &AttestedRegistration) -> (FirstPass, Box<NodeSeen>) {
     let node = &grant.node;
     let first = match node.last_health_at == Some(node.registered_at) {
         true => FirstPass::Health,
@@ -23,8 +23,8 @@ pub(super) fn joined(grant: &Grant, registration: &Registration) -> (FirstPass, 
     let seen = NodeSeen {
         node: node.id.clone(),
         network: node.network,
-        vcpus: registration.vcpus,
-        platform: None,
+        vcpus: attested.registration.vcpus,
+        platform: attested.result.platform,
         expires_at: node.expires_at,
     };
     (first, Box::new(seen))

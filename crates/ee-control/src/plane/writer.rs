@@ -286,7 +286,7 @@ impl<L: TunnelLink> Plane<L> {
         self.stale.insert(app);
         self.stale.extend(grant.left_app.clone());
         let expires_at = grant.node.expires_at;
-        let sighting = sightings::joined(&grant, &attested.registration);
+        let sighting = sightings::joined(&grant, &attested);
         let cell = Arc::new(TunnelCell::new(attested.registration.initial_credits()));
         self.registry.apply(tunnel, grant);
         self.tunnels.insert(

@@ -43,8 +43,8 @@ const PERIOD_S: u32 = 600;
 const PRICE: i64 = 6_000_000;
 const PAY: i64 = 1_000_000;
 
-struct Both {
-    world: World,
+pub struct Both {
+    pub world: World,
     books: BooksHandle,
     renewer: Renewer<Link>,
     ledger: MemoryLedger,
@@ -64,7 +64,10 @@ fn policy(stake: StakeRequirement) -> Policy {
     }
 }
 
-async fn with_both<F: Future<Output = ()>>(stake: StakeRequirement, test: impl FnOnce(Both) -> F) {
+pub async fn with_both<F: Future<Output = ()>>(
+    stake: StakeRequirement,
+    test: impl FnOnce(Both) -> F,
+) {
     let live = LivePolicy {
         forge1_stake: stake,
         ..LivePolicy::with_defaults([0x55; 32])
@@ -130,7 +133,7 @@ impl Both {
         .expect("bought");
     }
 
-    async fn run(&self, command: Command) -> Result<Outcome, Refusal> {
+    pub async fn run(&self, command: Command) -> Result<Outcome, Refusal> {
         let principal = Principal::Role(Role::Admin);
         let submission = Submission {
             principal,
@@ -140,7 +143,7 @@ impl Both {
         self.books.submit(submission).await.expect("taken").outcome
     }
 
-    async fn ask<T: Send + 'static>(
+    pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Books) -> T + Send + 'static,
     ) -> T {
@@ -160,7 +163,7 @@ impl Both {
     }
 
     /// A beat that the books have heard of.
-    async fn beat(&self, dependencies: Vec<(Dependency, DependencyState)>) {
+    pub async fn beat(&self, dependencies: Vec<(Dependency, DependencyState)>) {
         self.world.plane.beat(dependencies).await;
         let now = self.world.now();
         for _ in 0..1_000 {
@@ -199,7 +202,7 @@ impl Both {
     }
 }
 
-fn node() -> NodeId {
+pub fn node() -> NodeId {
     NodeId::parse("uuid").expect("an id")
 }
 

@@ -1,6 +1,7 @@
 //! The live half from an attested registration to a picked tunnel: durable before public,
 //! closing gates at once, and nothing that one session does to another.
 
+mod bans;
 mod books;
 mod rig;
 

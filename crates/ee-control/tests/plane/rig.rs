@@ -194,6 +194,7 @@ pub fn result(at: Timestamp) -> AttestationResult {
         tcb_eval_data_number: 20,
         evidence_digest: [2; 32],
         collateral_expires_at: Timestamp::from_unix_seconds(2_000_000_000),
+        platform: Some([7; 32]),
     }
 }
 

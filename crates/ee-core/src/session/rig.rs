@@ -70,6 +70,7 @@ pub(crate) fn result(at: Timestamp) -> AttestationResult {
         tcb_eval_data_number: 20,
         evidence_digest: [2; 32],
         collateral_expires_at: Timestamp::FAR_FUTURE,
+        platform: None,
     }
 }
 
