@@ -46,6 +46,11 @@ impl<S> Counted<S> {
         self.frames.is_between_messages() && self.early_left.is_empty()
     }
 
+    /// From here on the peer sends frames.
+    pub(crate) fn begin_frames(&mut self) {
+        self.frames = Frames::default();
+    }
+
     /// Bytes to be read again, at most [`EARLY_MAX`] and only when none wait.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
         self.early[..bytes.len()].copy_from_slice(bytes);

@@ -52,7 +52,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Quiet<S> {
         Self::new(ws, End::Server)
     }
 
-    fn new(ws: WebSocketStream<Counted<S>>, end: End) -> Self {
+    fn new(mut ws: WebSocketStream<Counted<S>>, end: End) -> Self {
+        // What passed so far was the HTTP of the handshake, and neither end of a tunnel speaks
+        // before the other has seen it end.
+        ws.get_mut().begin_frames();
         Self {
             state: State::Awake(ws),
             end,
@@ -223,7 +226,12 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+    use crate::outgoing::Outgoing;
 
     fn frame(opcode: u8, fin: u8, masked: u8, length: usize) -> Vec<u8> {
         let mut bytes = vec![fin | opcode];
@@ -269,6 +277,47 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// A masked text of `length` bytes.
+    fn text(length: usize) -> Vec<u8> {
+        let mut bytes = frame(1, FIN, MASKED, length);
+        let from = bytes.len() - length;
+        bytes[from..].fill(b'x' ^ 0xff);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn messages_in_chops_are_read_as_they_were_sent() {
+        for chop in [1, 63, 64, 65, 128, 1_000] {
+            for length in [5, 60, 1_000, 70_000] {
+                let (near, mut far) = tokio::io::duplex(256);
+                let ws = ServerBuilder::new().serve(Counted::new(near, Outgoing::of_server()));
+                let mut quiet = Quiet::of_server(ws);
+                quiet.set_payload_max(1 << 20);
+                let sent = [text(length), text(length + 1)].concat();
+                let send = async {
+                    for piece in sent.chunks(chop) {
+                        far.write_all(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let receive = async {
+                    for expected in [length, length + 1] {
+                        let next = poll_fn(|cx| quiet.poll_next(cx, MaySleep::Yes)).await;
+                        let message = next.expect("a message").expect("a good one");
+                        assert_eq!(message.as_text().unwrap(), "x".repeat(expected));
+                    }
+                    poll_fn(|cx| {
+                        assert!(quiet.poll_next(cx, MaySleep::Yes).is_pending());
+                        Poll::Ready(())
+                    })
+                    .await;
+                    assert!(matches!(quiet.state, State::Asleep(_)), "{chop} {length}");
+                };
+                tokio::join!(send, receive);
             }
         }
     }
