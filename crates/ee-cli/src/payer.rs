@@ -1,8 +1,8 @@
-//! `easyenclave payer bind|unbind`: who pays for an app, period by period.
+//! `easyenclave payer show|bind|unbind`: who pays for an app, period by period.
 
 use std::process::ExitCode;
 
-use ee_protocol::http::locks::PayerView;
+use ee_protocol::http::locks::{PayerStanding, PayerView};
 use serde_json::json;
 
 use crate::{
@@ -15,6 +15,11 @@ use crate::{
 /// What to do with an app's payer.
 #[derive(Debug, clap::Subcommand)]
 pub enum Task {
+    /// Who pays for an app, and for how many periods more
+    Show {
+        /// The app
+        app: String,
+    },
     /// Have an account pay for an app: its locks renew period by period while there are credits
     Bind {
         /// The app
@@ -43,6 +48,11 @@ pub enum Task {
 pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<ExitCode> {
     let path = |app: &str| format!("/v1/apps/{}/payer", segment(app));
     let payer: PayerView = match task {
+        Task::Show { app } => {
+            let standing: PayerStanding = client.get(&path(&app)).await?;
+            output::print(format, &standing, stands);
+            return Ok(ExitCode::SUCCESS);
+        }
         Task::Bind {
             app,
             account,
@@ -64,6 +74,19 @@ pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<
     };
     output::print(format, &payer, show);
     Ok(ExitCode::SUCCESS)
+}
+
+fn stands(standing: &PayerStanding) -> String {
+    let funds = match standing.funds.as_deref() {
+        None => "nobody pays: routed without locks",
+        Some("exhausted") => "exhausted: not routed; next: easyenclave credits purchase",
+        Some("low") => "low; next: easyenclave credits purchase",
+        Some(word) => word,
+    };
+    let runway = standing.runway_periods;
+    let runway = runway.map_or_else(|| "-".to_owned(), |periods| format!("{periods} periods"));
+    let more = output::fields(&[("funds", funds.to_owned()), ("runway", runway)]);
+    format!("{}\n{more}", show(&standing.payer))
 }
 
 fn show(payer: &PayerView) -> String {

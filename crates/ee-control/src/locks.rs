@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use ee_core::books::{
     AccountNo, Command, EntryId, Outcome,
     command::{BindPayer, Lock, PayerTerms, ReleaseLock},
+    funding::Funding,
     rows::{LockMode, LockRow, LockState},
 };
 use ee_protocol::{
     account::AccountId,
-    http::locks::{LockRequest, LockView, LockWord, Locked, PayerRequest, PayerView, Released},
+    http::locks::{
+        LockRequest, LockView, LockWord, Locked, PayerRequest, PayerStanding, PayerView, Released,
+    },
     money::Price,
     names::{AppName, NodeId},
     problem::ProblemCode,
@@ -20,6 +23,7 @@ use ee_store::ledger::history::{self, LockFilter};
 use crate::{
     answers::{Answered, Caller, Failure, Listed, names, position, row_at, submit},
     books::BooksHandle,
+    renewals::RUNWAY_LOW,
 };
 
 /// Sets credits aside for a node and a period.
@@ -223,6 +227,43 @@ fn view(row: &LockRow, names: &BTreeMap<AccountNo, String>) -> LockView {
         expires_at: row.expires_at.rfc3339_micros(),
         app: row.app.as_ref().map(ToString::to_string),
     }
+}
+
+/// Who pays for an app, and for how long.
+///
+/// # Errors
+/// When the books do not answer.
+pub async fn payer_standing(
+    books: &BooksHandle,
+    app: &AppName,
+    now: Timestamp,
+) -> Result<PayerStanding, Failure> {
+    let app = app.clone();
+    let standing = books.read(move |books| {
+        let row = books.payer(&app);
+        let funding = books.funding(&app, now);
+        let is_low = |funding: &Funding| funding.runway_periods.is_some_and(|it| it < RUNWAY_LOW);
+        let word = funding.map(|funding| match funding {
+            Funding { is_paid: false, .. } => "exhausted",
+            _ if is_low(&funding) => "low",
+            _ => "ok",
+        });
+        PayerStanding {
+            payer: PayerView {
+                app: app.to_string(),
+                account_id: row.map(|row| books.account(row.account).name.to_string()),
+                vcpus: row.map(|row| row.vcpus),
+                max_price_micro_usd: row
+                    .and_then(|row| row.price_max)
+                    .map(|price| price.money().to_string()),
+                nodes_max: row.map(|row| row.nodes_max),
+                seq: books.head().seq.0,
+            },
+            funds: word.map(str::to_owned),
+            runway_periods: funding.and_then(|funding| funding.runway_periods),
+        }
+    });
+    Ok(standing.await?)
 }
 
 /// Who pays for an app, if anybody does.

@@ -33,7 +33,7 @@ use crate::{
 /// Pause before a renewal that fell short is tried again: new money is locked within 5 s.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Periods that a payer should be able to lock ahead; below it he is warned (LEDGER 5).
-const RUNWAY_LOW: u32 = 6;
+pub(crate) const RUNWAY_LOW: u32 = 6;
 
 /// Candidates of a period's locks, and when they were last offered.
 #[derive(Debug, Clone, PartialEq, Eq)]

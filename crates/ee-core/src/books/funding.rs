@@ -11,7 +11,7 @@ use ee_protocol::{
 
 use super::{
     AccountNo, Books,
-    rows::{MeterKey, PayerRow},
+    rows::{LockRow, MeterKey, PayerRow},
 };
 
 /// A period that an app's payer pays for, and where it is locked already.
@@ -38,7 +38,33 @@ impl Renewal {
     }
 }
 
+/// How the payer of an app stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Funding {
+    /// Whether a lock pays for the app now: without one it is not routed.
+    pub is_paid: bool,
+    /// How many periods more the payer can lock at the cost of the last; none without a last.
+    pub runway_periods: Option<u32>,
+}
+
 impl Books {
+    /// How an app's payer stands at an instant; none if nobody pays.
+    pub fn funding(&self, app: &AppName, at: Timestamp) -> Option<Funding> {
+        let payer = self.payers.get(app)?;
+        let is_paid = self.locked_periods(app).any(|period| period.contains(at));
+        let last = self.locked_periods(app).max_by_key(|period| period.end());
+        let of_last = self
+            .app_lock_rows(app)
+            .filter(|lock| Some(lock.meter.period) == last);
+        let cost: i128 = of_last.map(|lock| i128::from(lock.amount.micros())).sum();
+        let available = i128::from(self.account(payer.account).available().micros());
+        let runway = (cost > 0).then(|| u32::try_from(available / cost).unwrap_or(u32::MAX));
+        Some(Funding {
+            is_paid,
+            runway_periods: runway,
+        })
+    }
+
     /// Apps whose payer is bound and that no lock pays for at an instant.
     pub fn unfunded_apps(&self, at: Timestamp) -> Vec<AppName> {
         let unpaid = |row: &&PayerRow| !self.locked_periods(&row.app).any(|p| p.contains(at));
@@ -99,6 +125,10 @@ impl Books {
     }
 
     fn app_locks(&self, app: &AppName) -> impl Iterator<Item = MeterKey> {
+        self.app_lock_rows(app).map(|lock| lock.meter)
+    }
+
+    fn app_lock_rows(&self, app: &AppName) -> impl Iterator<Item = &LockRow> {
         let period = Period::new(0, 1).expect("the first millisecond is a period");
         let first = MeterKey {
             node: AccountNo(0),
@@ -108,7 +138,7 @@ impl Books {
         self.locks_by_app
             .range((app.clone(), first)..)
             .take_while(move |((name, _), _)| name == app)
-            .map(|((_, meter), _)| *meter)
+            .filter_map(|(_, no)| self.lock_row(*no))
     }
 }
 

@@ -100,6 +100,19 @@ pub struct PayerView {
     pub seq: u64,
 }
 
+/// `GET /v1/apps/{app}/payer`: who pays for an app, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayerStanding {
+    /// Who pays.
+    #[serde(flatten)]
+    pub payer: PayerView,
+    /// `ok`; `low`: fewer than six periods are left; `exhausted`: the app is not routed; null:
+    /// nobody pays.
+    pub funds: Option<String>,
+    /// How many periods more the account can pay at the cost of the last; null: none was locked.
+    pub runway_periods: Option<u32>,
+}
+
 /// How a lock is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockWord {

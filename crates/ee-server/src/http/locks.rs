@@ -60,6 +60,13 @@ pub const ROUTES: &[Route] = &[
         || delete(lock_release),
     )
     .bodies(&[], RELEASED),
+    Route::get(
+        "/v1/apps/{app}/payer",
+        Access::Own(Scope::LedgerRead),
+        "Who pays for an app, and for how many periods more",
+        || get(payer_read),
+    )
+    .bodies(&[], PAYER_STANDING),
     Route::put(
         "/v1/apps/{app}/payer",
         Access::Own(Scope::LedgerTransfer),
@@ -128,6 +135,16 @@ const PAYER: &[Member] = &[
     has("vcpus", Kind::Integer),
     may("max_price_usd", Kind::Usd),
     may("nodes_max", Kind::Integer),
+];
+const PAYER_STANDING: &[Member] = &[
+    has("app", Kind::Text),
+    null("account_id", Kind::Text),
+    null("vcpus", Kind::Integer),
+    null("max_price_micro_usd", Kind::MicroUsd),
+    null("nodes_max", Kind::Integer),
+    has("seq", Kind::Integer),
+    null("funds", Kind::Word(&["ok", "low", "exhausted"])),
+    null("runway_periods", Kind::Integer),
 ];
 const PAYER_VIEW: &[Member] = &[
     has("app", Kind::Text),
@@ -249,6 +266,22 @@ async fn own_lock(
     let lock = locks::show(&state.books, id).await.map_err(failed)?;
     actor.may_account(&lock.account_id).map_err(|_| absent())?;
     Ok(lock)
+}
+
+/// Who pays for an app: for whoever pays, and for those who see every account.
+pub async fn payer_read(
+    State(state): State<AppState>,
+    Extension(actor): Extension<Actor>,
+    app: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let app = app.ok().and_then(|Path(app)| AppName::parse(&app).ok());
+    let app = app.ok_or_else(|| ApiError::from(ProblemCode::InvalidAppName))?;
+    let standing = locks::payer_standing(&state.books, &app, state.now()).await;
+    let standing = standing.map_err(failed)?;
+    if let Some(account) = &standing.payer.account_id {
+        actor.may_account(account)?;
+    }
+    Ok(json(StatusCode::OK, &standing))
 }
 
 /// Binds the payer of an app. Whoever is named pays, so the account must be the caller's; an empty

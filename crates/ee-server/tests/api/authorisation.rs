@@ -140,6 +140,7 @@ const ROWS: &[Row] = &[
     row("GET", "/v1/locks", "/v1/locks?account=alice", 200).own(ALICE),
     row("GET", "/v1/locks/{id}", "/v1/locks/0", 404).own(Own::Filtered),
     row("DELETE", "/v1/locks/{id}", "/v1/locks/0", 404).own(Own::Filtered),
+    row("GET", "/v1/apps/{app}/payer", "/v1/apps/nobody/payer", 200).own(Own::Filtered),
     row("PUT", "/v1/apps/{app}/payer", "/v1/apps/nobody/payer", 400).own(NEEDS_APPS_WRITE),
     row("DELETE", "/v1/apps/{app}/payer", "/v1/apps/nobody/payer", 200).own(NEEDS_APPS_WRITE),
     row(
