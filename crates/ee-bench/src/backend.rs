@@ -1,5 +1,5 @@
 //! The backend under measurement, over kept connections: `GET /bytes/{n}` answers n bytes,
-//! `GET /slow/{ms}` answers nothing after so many milliseconds.
+//! `GET /slow/{ms}` answers nothing after so many milliseconds, `GET /once` answers nothing and closes.
 //!
 //! Written on raw sockets so that it costs as little as possible beside what is measured.
 
@@ -23,6 +23,9 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Larger bodies are not kept as a whole: many connections may ask for one at once.
 const AT_ONCE_MAX: usize = 1024 * 1024;
 static BLOCK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+
+/// For those who ask through more tunnels than a process may keep connections.
+const ONCE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// The slowest answer anyone asks for.
 const SLOW_MAX: Duration = Duration::from_secs(10);
@@ -69,6 +72,10 @@ async fn serve(mut socket: TcpStream) -> Result<()> {
     let mut answer = Vec::new();
     let mut answered_bytes = None;
     while read_head(&mut socket, &mut head).await? {
+        if is_once(&head) {
+            socket.write_all(ONCE).await?;
+            return Ok(());
+        }
         let Wanted { bytes, wait } = wanted(&head);
         if let Some(wait) = wait {
             tokio::time::sleep(wait).await;
@@ -95,6 +102,10 @@ async fn read_head(socket: &mut TcpStream, head: &mut Vec<u8>) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+fn is_once(head: &[u8]) -> bool {
+    head.starts_with(b"GET /once ")
 }
 
 /// What a request asks for.
@@ -163,6 +174,7 @@ mod tests {
         assert_eq!(asked(b"GET /bytes/100 HTTP/1.1\r\n\r\n"), (100, None));
         let slow = Some(Duration::from_millis(500));
         assert_eq!(asked(b"GET /slow/500 HTTP/1.1\r\n\r\n"), (0, slow));
+        assert!(is_once(b"GET /once HTTP/1.1\r\n\r\n"));
         assert_eq!(asked(b"GET / HTTP/1.1\r\n\r\n"), (0, None));
     }
 }

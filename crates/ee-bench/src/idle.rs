@@ -105,7 +105,8 @@ fn measure(options: &Options, inner: Inner) -> Result<Vec<Vec<String>>> {
     let fresh = server.read()?;
     let mut rows = vec![row(options, inner, "never used", empty, fresh)];
     if let Some(rest) = options.used {
-        sweep::run(server.proxy, options.agents)?;
+        let missed = sweep::run(server.proxy, options.agents)?;
+        ensure!(missed.count == 0, "not routable: {}", missed.example);
         rows.push(row(options, inner, "just used", empty, server.read()?));
         std::thread::sleep(Duration::from_secs(rest));
         let state = format!("{rest} s after use");

@@ -188,6 +188,11 @@ impl Line {
         !matches!(self.socket.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
+    /// The head of the last answer, in lower case.
+    pub fn last_head(&self) -> &str {
+        &self.answer.head
+    }
+
     /// Sends the request and reads nothing.
     pub async fn send_only(&mut self) -> Result<()> {
         let request = self.request.as_bytes();
@@ -202,6 +207,7 @@ struct Answer {
     at: usize,
     /// The last head said `Connection: close`.
     is_last: bool,
+    head: String,
 }
 
 impl Answer {
@@ -211,15 +217,15 @@ impl Answer {
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         let accepted = head.starts_with("http/1.1 200");
         self.is_last = field(&head, "connection") == Some("close");
-        if let Some(length) = field(&head, "content-length") {
-            let length = length.parse().context("content-length")?;
+        let length = field(&head, "content-length").map(str::parse).transpose();
+        let length = length.context("content-length")?;
+        let is_chunked = field(&head, "transfer-encoding") == Some("chunked");
+        self.head = head;
+        if let Some(length) = length {
             self.skip(socket, length).await?;
             return Ok((accepted, length));
         }
-        ensure!(
-            field(&head, "transfer-encoding") == Some("chunked"),
-            "no length: {head}"
-        );
+        ensure!(is_chunked, "no length: {}", self.head);
         let mut total = 0;
         loop {
             let line = self.read_past(socket, b"\r\n").await?;

@@ -15,7 +15,7 @@ use crate::load::Load;
 use crate::setup::{self, Ports};
 use crate::stopwatch::Stopwatch;
 use crate::swarm::Swarm;
-use crate::sweep;
+use crate::sweep::{self, Missed};
 use crate::table::{Table, duration, seconds};
 
 /// How long all agents may take before the run is given up.
@@ -53,6 +53,8 @@ struct Storm {
     server_cpu_s: f64,
     agents_cpu_s: f64,
     peak_mib: u64,
+    /// What the sweep over all apps did not reach when their agents said that they serve.
+    missed: Missed,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -89,7 +91,7 @@ fn measure(options: &Options) -> Result<Storm> {
     let live = client
         .first_served(started)
         .context("the live app was never served again")?;
-    sweep::run(ports.proxy, options.agents)?;
+    let missed = sweep::run(ports.proxy, options.agents)?;
     std::thread::sleep(calm);
     let end = client.now();
     let storm = Storm {
@@ -102,6 +104,7 @@ fn measure(options: &Options) -> Result<Storm> {
         after: client.span(end.saturating_sub(calm), end),
         server_cpu_s,
         agents_cpu_s,
+        missed,
         peak_mib: server.memory().peak_bytes >> 20,
     };
     client.stop()?;
@@ -143,6 +146,12 @@ impl Storm {
         );
         row("live app served again", seconds(self.live_back), "–");
         row("all back", seconds(self.all_back), "<= 15 s");
+        let Missed { count, example } = &self.missed;
+        row(
+            "apps that did not answer then",
+            format!("{count} {example}"),
+            "0",
+        );
         row("live client before", client(&self.before), "–");
         row("live client during the storm", client(&self.during), "–");
         row("its p99 during / before", format!("{ratio:.1}"), "<= 2");
