@@ -4,6 +4,7 @@
 //! authorise, call one use-case of ee-control, and map its answer. Time comes from `clock`, tasks
 //! from `tasks`, randomness from `entropy`, settings from `config`; nobody else makes their own.
 
+pub mod archive;
 pub mod auth;
 mod automation;
 pub mod backup;
