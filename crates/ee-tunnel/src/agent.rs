@@ -23,6 +23,7 @@ use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
 use crate::h2_settings::{self, Window};
 use crate::inbox::Inboxes;
 use crate::inner_tls::{HANDSHAKE_RULE, Handshake};
+use crate::interim::{self, InterimSender};
 use crate::jobs::{Job, Jobs};
 use crate::keys::InnerTlsServer;
 use crate::limits::STREAM_WINDOW;
@@ -385,6 +386,10 @@ fn incoming(
     respond: SendResponse<Bytes>,
     inboxes: &Inboxes,
 ) -> AgentEvent {
-    let request = request.map(|stream| IncomingBody::new(stream, inboxes));
-    AgentEvent::Request(request, Responder::new(respond))
+    let mut request = request.map(|stream| IncomingBody::new(stream, inboxes));
+    let interim = interim::is_wanted(request.headers()).then(InterimSender::default);
+    if let Some(interim) = &interim {
+        request.extensions_mut().insert(interim.clone());
+    }
+    AgentEvent::Request(request, Responder::new(respond, interim))
 }

@@ -1,6 +1,7 @@
 //! The control plane's way to send requests through a tunnel that another task drives.
 
 use std::fmt::Display;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -17,6 +18,7 @@ use crate::body::TunnelBody;
 use crate::buffered::Buffered;
 use crate::error::TunnelError;
 use crate::inbox::Inboxes;
+use crate::interim::OnInterim;
 use crate::jobs::Job;
 use crate::limits::STREAMS_MAX;
 use crate::link::lock;
@@ -198,9 +200,11 @@ impl TunnelHandle {
     {
         let inflight = Inflight::begin(&self.shared)?;
         self.wait_live().await?;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let hear = head.extensions.remove::<OnInterim>();
         let ended = body.is_end_stream();
         let (response, stream) = self.open_stream(Request::from_parts(head, ()), ended)?;
+        let response = Answering { response, hear };
         if ended {
             let response = response.await?;
             return Ok(self.answer(response, inflight, None));
@@ -259,7 +263,7 @@ impl TunnelHandle {
     /// to the driver, because the reader of the response may wait for the writer of the request.
     async fn exchange<B>(
         &self,
-        mut response: ResponseFuture,
+        mut response: Answering,
         mut upload: Pump<B>,
         inflight: Inflight,
     ) -> Result<Response<TunnelBody>, TunnelError>
@@ -288,6 +292,26 @@ impl TunnelHandle {
                 Ok(self.answer(response, inflight, Some(stop)))
             }
         }
+    }
+}
+
+/// The head of a response, and whoever hears what is said before it.
+struct Answering {
+    response: ResponseFuture,
+    hear: Option<OnInterim>,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<RecvStream>, h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(hear) = &this.hear {
+            while let Poll::Ready(Some(Ok(interim))) = this.response.poll_informational(cx) {
+                hear.hear(interim);
+            }
+        }
+        Pin::new(&mut this.response).poll(cx)
     }
 }
 

@@ -25,6 +25,7 @@ mod h2_settings;
 mod handle;
 mod inbox;
 mod inner_tls;
+pub mod interim;
 mod jobs;
 mod keep_alive;
 pub mod keys;

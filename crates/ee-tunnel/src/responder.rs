@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -11,16 +11,18 @@ use http::Response;
 use http_body::Body;
 
 use crate::error::BodyError;
+use crate::interim::InterimSender;
 use crate::pump::Pump;
 
 /// Answers one request. Dropping it without an answer resets the stream.
 pub struct Responder {
     stream: SendResponse<Bytes>,
+    interim: Option<InterimSender>,
 }
 
 impl Responder {
-    pub(crate) fn new(stream: SendResponse<Bytes>) -> Self {
-        Self { stream }
+    pub(crate) fn new(stream: SendResponse<Bytes>, interim: Option<InterimSender>) -> Self {
+        Self { stream, interim }
     }
 
     /// Runs `handler` and sends its response. The control plane's cancel drops both.
@@ -32,7 +34,9 @@ impl Responder {
     {
         let mut handler = std::pin::pin!(handler);
         let response = poll_fn(|cx| {
-            if let Poll::Ready(response) = handler.as_mut().poll(cx) {
+            let response = handler.as_mut().poll(cx);
+            self.send_interim(cx);
+            if let Poll::Ready(response) = response {
                 return Poll::Ready(Some(response));
             }
             self.stream.poll_reset(cx).map(|_cancelled| None)
@@ -40,6 +44,16 @@ impl Responder {
         if let Some(response) = response.await {
             // A body that cannot be sent has reset its stream; there is nobody to tell.
             let _cancelled = self.respond(response).await;
+        }
+    }
+
+    fn send_interim(&mut self, cx: &Context<'_>) {
+        let Some(interim) = &self.interim else {
+            return;
+        };
+        for interim in interim.take(cx) {
+            // The stream may be reset, which is seen elsewhere; a head that HTTP/2 refuses is lost.
+            let _lost = self.stream.send_informational(interim);
         }
     }
 

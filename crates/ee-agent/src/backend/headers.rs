@@ -37,7 +37,7 @@ pub(super) fn clean_request(headers: &mut HeaderMap, authority: Option<&Authorit
     remove_nominated(headers);
     headers.remove(EE_APP);
     headers.remove(EE_DEADLINE_MS);
-    // The public face has answered 100 by now; the body follows without waiting.
+    // Whether the app is asked to answer 100 is decided apart.
     headers.remove(EXPECT);
     remove_matching(headers, |name| {
         is_of_one_hop(name) || name == "proxy-authorization" || name.starts_with("ee-")
@@ -46,6 +46,13 @@ pub(super) fn clean_request(headers: &mut HeaderMap, authority: Option<&Authorit
     join_cookies(headers);
     if let Some(host) = authority.and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
         headers.insert(HOST, host);
+    }
+}
+
+/// Says in HTTP/1.1 that `te` is for this hop, where it is there (RFC 9110 10.1.4).
+pub(super) fn announce_te(headers: &mut HeaderMap) {
+    if headers.contains_key(TE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
     }
 }
 
@@ -66,7 +73,8 @@ pub(super) fn size(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// RFC 9110 7.6.1, with the older names that still occur; `te` is handled apart.
+/// RFC 9110 7.6.1, with the older names that still occur; `te` is handled apart. `trailer` goes on,
+/// for HTTP/1.1 sends only what it announces; the control plane has left in it what may come.
 fn is_of_one_hop(name: &str) -> bool {
     matches!(
         name,
@@ -74,7 +82,6 @@ fn is_of_one_hop(name: &str) -> bool {
             | "keep-alive"
             | "proxy-connection"
             | "proxy-authenticate"
-            | "trailer"
             | "transfer-encoding"
             | "upgrade"
     )
@@ -184,7 +191,7 @@ mod tests {
         clean_request(&mut request, None);
         assert_eq!(
             names(&request),
-            ["accept", "cookie", "x-ee-app", "x-forwarded-for"]
+            ["accept", "cookie", "trailer", "x-ee-app", "x-forwarded-for"]
         );
 
         let mut answer = fields(&[

@@ -9,6 +9,7 @@ mod answer;
 mod connection;
 mod h2c;
 mod headers;
+mod interim;
 mod pool;
 mod timed;
 mod websocket;
@@ -27,6 +28,7 @@ pub use self::{
 use self::{
     connection::{Connection, Sent},
     h2c::H2c,
+    interim::Early,
     pool::Pool,
     timed::Timed,
 };
@@ -104,7 +106,7 @@ impl<B: RequestBody> Backend<B> {
     }
 
     /// Serves one request of the tunnel. Every failure is an answer.
-    pub async fn serve(&self, request: Request<B>) -> Answer<B> {
+    pub async fn serve(&self, mut request: Request<B>) -> Answer<B> {
         if !headers::is_for(&self.app, request.headers()) {
             return answer::of_agent(StatusCode::MISDIRECTED_REQUEST, "app_mismatch");
         }
@@ -114,10 +116,11 @@ impl<B: RequestBody> Backend<B> {
         let deadline = headers::deadline(request.headers())
             .unwrap_or(RESPONSE_DEADLINE)
             .min(RESPONSE_DEADLINE_MAX);
+        let early = Early::take(&mut request);
         let request = request.map(Timed::new);
         let progress = request.body().progress();
         match progress
-            .answered_within(deadline, self.forward(request))
+            .answered_within(deadline, self.forward(request, early))
             .await
         {
             Some(Ok(response)) => response,
@@ -132,14 +135,22 @@ impl<B: RequestBody> Backend<B> {
     /// Sends the request on a pooled connection, or on a new one when none is left. A request
     /// that a closing connection gave back untouched is tried again; one that may have reached
     /// the backend is not.
-    async fn forward(&self, request: Request<Timed<B>>) -> Result<Answer<B>, BoxError> {
+    async fn forward(
+        &self,
+        request: Request<Timed<B>>,
+        early: Option<Early>,
+    ) -> Result<Answer<B>, BoxError> {
         if request.method() == Method::CONNECT {
             return websocket::forward(self.pool.dial().await?, request).await;
         }
         if self.protocol.is_h2(request.headers()) {
+            early.into_iter().for_each(Early::go_on);
             return self.h2c.forward(&self.pool, request).await;
         }
         let mut request = to_origin_form(request);
+        if let Some(early) = early {
+            early.arrange(&mut request);
+        }
         for _ in 0..STALE_TRIES {
             let Some(connection) = self.pool.take().await else {
                 break;
@@ -190,6 +201,7 @@ fn to_origin_form<B>(request: Request<B>) -> Request<B> {
     let (mut parts, body) = request.into_parts();
     let uri = std::mem::take(&mut parts.uri).into_parts();
     headers::clean_request(&mut parts.headers, uri.authority.as_ref());
+    headers::announce_te(&mut parts.headers);
     parts.uri = uri
         .path_and_query
         .unwrap_or(PathAndQuery::from_static("/"))

@@ -8,11 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use ee_tunnel::interim::Hold;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout};
 
@@ -20,6 +21,14 @@ use tokio::time::{Instant, timeout};
 pub struct Timed<B> {
     body: B,
     progress: Progress,
+    held: Option<Held>,
+}
+
+/// A body that the app has not asked for.
+struct Held {
+    hold: Hold,
+    /// Told when it is asked for.
+    wanted: Box<dyn Fn() + Send>,
 }
 
 /// When the last part of a body was read.
@@ -36,7 +45,17 @@ impl<B> Timed<B> {
             began: Instant::now(),
             last_ms: Arc::default(),
         };
-        Self { body, progress }
+        Self {
+            body,
+            progress,
+            held: None,
+        }
+    }
+
+    /// Gives nothing before `hold` ends, and tells when it does.
+    pub(super) fn hold(&mut self, hold: Hold, wanted: impl Fn() + Send + 'static) {
+        let wanted = Box::new(wanted);
+        self.held = Some(Held { hold, wanted });
     }
 
     /// What the body tells.
@@ -75,6 +94,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Timed<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(held) = &mut self.held {
+            ready!(held.hold.poll(cx));
+            (held.wanted)();
+            self.held = None;
+        }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_ready() {
             let millis = self.progress.began.elapsed().as_millis();

@@ -31,7 +31,7 @@ const REQUESTS: [&str; 8] = [
 ];
 
 /// What is put into them.
-const PIECES: [&str; 26] = [
+const PIECES: [&str; 36] = [
     "\r",
     "\n",
     "\r\n",
@@ -49,6 +49,16 @@ const PIECES: [&str; 26] = [
     "+",
     "a",
     "\u{7f}",
+    "<",
+    "\"",
+    "#",
+    "%",
+    "{",
+    "[",
+    "*",
+    "?",
+    "\\",
+    "http://",
     "HTTP/1.1",
     "Content-Length: 3\r\n",
     "content-length:1\r\n",
@@ -177,8 +187,8 @@ proptest! {
                 prop_assert_eq!(last.as_deref(), Some("GET /sentinel"), "{}", text);
                 prop_assert_eq!(seen.len(), expected.len(), "{}", text);
             }
-            // Of targets hyper takes fewer; then it reads nothing more.
-            Err(error) => prop_assert!(error.is_parse(), "{error:?}"),
+            // Whatever the guard lets through, hyper takes: its own refusals explain nothing.
+            Err(error) => prop_assert!(false, "{error:?}: {text}"),
         }
         prop_assert!(seen.len() <= expected.len());
         for ((name, body), (expected_name, expected_body)) in seen.iter().zip(&expected) {

@@ -9,6 +9,8 @@ pub enum Fault {
     LineEnd,
     /// Not `METHOD TARGET HTTP/1.x` with single spaces.
     RequestLine,
+    /// A target that no URI can be (RFC 3986), or one with a fragment.
+    Target,
     /// A line that begins with white space: folded, or put before the first field.
     Folded,
     /// A field without a name of token characters right before its colon.
@@ -40,6 +42,11 @@ impl Fault {
                 INVALID,
                 "the first line must be METHOD TARGET HTTP/1.1 with single spaces, and the target \
                  must hold visible ASCII only",
+            ),
+            Self::Target => (
+                INVALID,
+                "the request target must be a URI without a fragment (RFC 9112 3.2); other bytes \
+                 are percent-encoded",
             ),
             Self::Folded => (
                 INVALID,

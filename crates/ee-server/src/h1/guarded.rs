@@ -18,6 +18,7 @@ use super::{
     fault::Fault,
     follow::{Follower, Stage},
     head::HEAD_MAX_BYTES,
+    interim::Interim,
     turns::Turns,
 };
 
@@ -46,11 +47,16 @@ pub struct Guarded<S> {
     discarded: usize,
     /// Runs while a head is not whole, or while a refused client is heard out.
     timer: Option<Pin<Box<Sleep>>>,
+    interim: Interim,
+    /// The rest of interim answers that are being written.
+    going: BytesMut,
+    /// Whether hyper has nothing left to write: only then an answer can be written before its next.
+    between: bool,
 }
 
 impl<S> Guarded<S> {
     /// Guards a connection of which `first` was read already.
-    pub fn new(first: &[u8], io: S, turns: Turns) -> Self {
+    pub fn new(first: &[u8], io: S, turns: Turns, interim: Interim) -> Self {
         let mut guarded = Self {
             io,
             turns,
@@ -59,6 +65,9 @@ impl<S> Guarded<S> {
             clear: 0,
             discarded: 0,
             timer: None,
+            interim,
+            going: BytesMut::new(),
+            between: true,
         };
         guarded.follow_held();
         guarded
@@ -231,12 +240,33 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Guarded<S> {
+    /// Ready when no interim answer stands before what hyper writes next.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.between
+            && let Some(interim) = self.interim.take()
+        {
+            self.going.unsplit(interim);
+        }
+        while !self.going.is_empty() {
+            let count = ready!(Pin::new(&mut self.io).poll_write(cx, &self.going))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.going.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        self.between = false;
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -245,6 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        self.between = false;
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -252,7 +284,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         self.io.is_write_vectored()
     }
 
+    /// hyper flushes when it has written all it has: the place for an interim answer, unless the
+    /// answer itself has gone.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.between = true;
+        if !self.turns.is_open() {
+            let _late = self.interim.take();
+        }
+        ready!(self.poll_interim(cx))?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
@@ -287,7 +326,10 @@ mod tests {
 
     fn guarded(first: &[u8]) -> (Guarded<DuplexStream>, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        (Guarded::new(first, ours, Turns::default()), theirs)
+        (
+            Guarded::new(first, ours, Turns::default(), Interim::default()),
+            theirs,
+        )
     }
 
     const GOOD: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";

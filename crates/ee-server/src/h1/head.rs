@@ -3,6 +3,8 @@
 //! Only what decides where the head and its body end is looked at; what the fields mean is read
 //! later, from what hyper makes of them.
 
+use http::Uri;
+
 use super::fault::Fault;
 
 /// Public header block (TUNNEL 10).
@@ -94,6 +96,9 @@ impl HeadReader {
         if !is_token(method) || target.is_empty() || !visible || !known {
             return Err(Fault::RequestLine);
         }
+        if !is_target(target) {
+            return Err(Fault::Target);
+        }
         self.asks_upgrade = method == b"CONNECT";
         Ok(())
     }
@@ -153,6 +158,16 @@ impl HeadReader {
             asks_upgrade: self.asks_upgrade,
         })
     }
+}
+
+/// Whether hyper takes a target, and as it stands: it would refuse what is no URI without a word,
+/// and cut a fragment off. Most targets are paths of these bytes alone.
+fn is_target(target: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~%?=&+,;:@!$'()*".contains(byte);
+    if target.starts_with(b"/") && target.iter().all(plain) {
+        return true;
+    }
+    !target.contains(&b'#') && Uri::try_from(target).is_ok()
 }
 
 fn position(wanted: u8, bytes: &[u8]) -> Option<usize> {
@@ -299,6 +314,24 @@ mod tests {
         ] {
             let read = read(&format!("{line}\r\nHost: a\r\n\r\n"));
             assert_eq!(read.err(), Some(Fault::RequestLine), "{line:?}");
+        }
+        for target in [
+            "/a<b", "/a>b", "/a`b", "/a#b", "//#", "a/b", "http://", "?x", "/\\<",
+        ] {
+            let read = read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(read.err(), Some(Fault::Target), "{target:?}");
+        }
+        for target in [
+            "/",
+            "*",
+            "/a%zz?b=[c]|d",
+            "/{x}\"^",
+            "http://a/b",
+            "a:443",
+            "//a",
+        ] {
+            let read = read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert!(read.is_ok(), "{target:?}");
         }
         let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(read(old).err(), Some(Fault::Coding));

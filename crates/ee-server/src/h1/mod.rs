@@ -8,7 +8,8 @@
 //! content, for which the service answers a problem; nothing that came after it is ever read.
 //!
 //! **Invariant:** what the guard lets through is read by hyper with the same boundaries. It holds
-//! because each rule here is narrower than hyper's, and a property test compares the two.
+//! because each rule here is narrower than hyper's, and a property test compares the two. So hyper
+//! refuses nothing by itself either: its own 400 has no body, and would explain nothing.
 
 #[cfg(test)]
 mod agreement;
@@ -17,12 +18,14 @@ mod fault;
 mod follow;
 mod guarded;
 mod head;
+mod interim;
 mod turns;
 
 pub use self::{
     fault::Fault,
     guarded::Guarded,
     head::{FIELDS_MAX, HEAD_MAX_BYTES},
+    interim::Interim,
     turns::Turns,
 };
 

@@ -88,6 +88,12 @@ impl Turns {
         self.0.waiting.wake();
     }
 
+    /// Whether a request was begun that has no answer yet.
+    pub(super) fn is_open(&self) -> bool {
+        let begun = self.0.begun.load(Ordering::Acquire);
+        begun > self.0.answered.load(Ordering::Acquire)
+    }
+
     /// The guard has put an empty request in the place of this one.
     pub(super) fn refuse(&self, number: u64, fault: Fault) {
         // A second refusal cannot come: nothing after the first is read.

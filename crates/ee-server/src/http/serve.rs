@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::TrustedProxies,
     connections::Connections,
-    h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, IDLE_WITHIN, Turns},
+    h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, IDLE_WITHIN, Interim, Turns},
     listener::{Conn, Incoming, Listener},
     shutdown::{last_words, lingered},
     tasks::Tasks,
@@ -75,7 +75,7 @@ async fn http(
 ) -> hyper::Result<()> {
     let router = TowerToHyperService::new(router);
     let turns = Turns::default();
-    let io = Guarded::new(&[], conn, turns.clone());
+    let io = Guarded::new(&[], conn, turns.clone(), Interim::default());
     let draining = stopping.clone();
     let service = service_fn(move |mut request: http::Request<IncomingBody>| {
         request.extensions_mut().insert(PeerAddr(peer));

@@ -24,6 +24,9 @@ pub enum ProxyBody {
         /// The credit.
         _credit: Credit,
     },
+    /// None, where the head names the length of what is not sent: a 304 in HTTP/1.1, of which
+    /// hyper writes the length only where the body claims to have it, and then sends none.
+    Withheld(u64),
 }
 
 impl ProxyBody {
@@ -53,6 +56,7 @@ impl Body for ProxyBody {
                 }
                 polled.map(|frame| frame.map(|frame| frame.map(upload::clean)))
             }
+            Self::Withheld(_) => Poll::Ready(None),
         }
     }
 
@@ -60,6 +64,7 @@ impl Body for ProxyBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::App { body, .. } => body.is_end_stream(),
+            Self::Withheld(_) => false,
         }
     }
 
@@ -67,6 +72,7 @@ impl Body for ProxyBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::App { body, .. } => body.size_hint(),
+            Self::Withheld(length) => SizeHint::with_exact(*length),
         }
     }
 }

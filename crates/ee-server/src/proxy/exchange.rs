@@ -10,9 +10,10 @@ use bytes::Bytes;
 use ee_protocol::problem::{Problem, ProblemCode};
 use ee_tunnel::{
     BodyError, Protocol, TunnelBody, TunnelError,
+    interim::OnInterim,
     legacy::{self, AnswerError, REQUEST_BODY_MAX, RequestTooLarge},
 };
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
 
@@ -45,6 +46,9 @@ pub enum Failure {
     /// The client's body broke off.
     #[error("the request body failed: {0}")]
     RequestBody(String),
+    /// Messages carry paths: a prototype agent would ask for another than `*`.
+    #[error("the app's agent carries requests for a path only, not OPTIONS *")]
+    ServerWide,
     /// Messages carry no upgraded connection.
     #[error("the app's agent carries plain requests only")]
     Upgrade,
@@ -57,7 +61,7 @@ impl Failure {
             Self::Tunnel(error) => error.retry_is_safe(),
             Self::Legacy(error) => *error == LegacyError::QueueFull,
             // Of several nodes another may carry more than this one.
-            Self::TooLarge(_) | Self::Upgrade => true,
+            Self::TooLarge(_) | Self::ServerWide | Self::Upgrade => true,
             Self::Answer(_) | Self::RequestBody(_) => false,
         }
     }
@@ -67,7 +71,11 @@ impl Failure {
         match self {
             Self::Tunnel(error) => matches!(error, TunnelError::Disconnected),
             Self::Legacy(error) => *error == LegacyError::Disconnected,
-            Self::TooLarge(_) | Self::Upgrade | Self::Answer(_) | Self::RequestBody(_) => false,
+            Self::TooLarge(_)
+            | Self::ServerWide
+            | Self::Upgrade
+            | Self::Answer(_)
+            | Self::RequestBody(_) => false,
         }
     }
 
@@ -86,7 +94,7 @@ impl Failure {
                 | AnswerError::Field
                 | AnswerError::Fields,
             ) => ProblemCode::BadAgentResponse,
-            Self::RequestBody(_) => ProblemCode::InvalidRequest,
+            Self::RequestBody(_) | Self::ServerWide => ProblemCode::InvalidRequest,
             Self::Upgrade => ProblemCode::UpgradeUnsupported,
         };
         refuse(code, &self.to_string())
@@ -128,8 +136,17 @@ where
     if head.extensions.get::<Protocol>().is_some() {
         return Err(Failure::Upgrade);
     }
+    if head.uri.path() == "*" {
+        return Err(Failure::ServerWide);
+    }
     if body.size_hint().lower() > REQUEST_BODY_MAX as u64 {
         return Err(RequestTooLarge.into());
+    }
+    // Messages have no interim answers: the body may come.
+    if let Some(hear) = head.extensions.get::<OnInterim>() {
+        let mut go_on = Response::new(());
+        *go_on.status_mut() = StatusCode::CONTINUE;
+        hear.hear(go_on);
     }
     // A body that has ended is not read, so that another attempt may have it.
     let body = match body.is_end_stream() {

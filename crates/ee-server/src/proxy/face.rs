@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -31,7 +31,7 @@ use super::{
     patience::Patient,
 };
 use crate::{
-    h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, HEAD_WITHIN, IDLE_WITHIN, Turns},
+    h1::{FIELDS_MAX, Fault, Guarded, HEAD_MAX_BYTES, HEAD_WITHIN, IDLE_WITHIN, Interim, Turns},
     listener::Conn,
     shutdown::{last_words, lingered},
     tasks::Tasks,
@@ -72,7 +72,14 @@ struct Looked {
 }
 
 /// Serves a connection until it ends; once the server stops it takes no new request.
-pub async fn serve<S>(conn: Conn, service: S, refuse: Refuse, tasks: &Tasks) -> Result<(), String>
+/// `interim` takes what leaves before an answer in HTTP/1.1.
+pub async fn serve<S>(
+    conn: Conn,
+    service: S,
+    refuse: Refuse,
+    interim: Interim,
+    tasks: &Tasks,
+) -> Result<(), String>
 where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -91,7 +98,7 @@ where
     let served = if looked.h2 {
         serve_h2(looked, service, tasks).await
     } else {
-        serve_h1(looked, service, refuse, tasks).await
+        serve_h1(looked, service, refuse, interim, tasks).await
     };
     served.map_err(|error| error.to_string())
 }
@@ -120,7 +127,13 @@ async fn look(mut conn: Conn, agreed_h2: bool) -> io::Result<Looked> {
     })
 }
 
-async fn serve_h1<S>(looked: Looked, service: S, refuse: Refuse, tasks: &Tasks) -> hyper::Result<()>
+async fn serve_h1<S>(
+    looked: Looked,
+    service: S,
+    refuse: Refuse,
+    interim: Interim,
+    tasks: &Tasks,
+) -> hyper::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -128,10 +141,18 @@ where
     let stopping = tasks.stopping().clone();
     let service = service_fn(move |request| {
         let (answering, stopping) = (service.call(request), stopping.clone());
-        async move { answering.await.map(|answer| last_words(answer, &stopping)) }
+        async move {
+            let answer = answering.await.map(with_its_length);
+            answer.map(|answer| last_words(answer, &stopping))
+        }
     });
     let turns = Turns::default();
-    let io = Guarded::new(&looked.first, Patient::new(looked.conn), turns.clone());
+    let io = Guarded::new(
+        &looked.first,
+        Patient::new(looked.conn),
+        turns.clone(),
+        interim,
+    );
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_WITHIN)
@@ -145,6 +166,22 @@ where
         () = lingered(tasks.stopping()) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
+}
+
+/// A 304 names the length that a 200 would have, where the app has named it (RFC 9110 8.6).
+fn with_its_length(mut response: Response<ProxyBody>) -> Response<ProxyBody> {
+    if response.status() != StatusCode::NOT_MODIFIED {
+        return response;
+    }
+    let named = response.headers_mut().remove(CONTENT_LENGTH);
+    let length = named.and_then(|named| named.to_str().ok()?.parse().ok());
+    let Some(length) = length else {
+        return response;
+    };
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response.map(|_none| ProxyBody::Withheld(length))
 }
 
 async fn serve_h2<S>(looked: Looked, service: S, tasks: &Tasks) -> hyper::Result<()>

@@ -4,16 +4,16 @@
 //! nomination must not remove: a client could otherwise strip what we or the app rely on.
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SET_COOKIE, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, COOKIE, FORWARDED, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
     HeaderName::from_static("keep-alive"),
@@ -22,7 +22,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("proxy-authorization"),
 ];
 
-/// Removes what belongs to this hop alone. `te` survives as `trailers`: gRPC needs it.
+/// Removes what belongs to this hop alone. `te` survives as `trailers`: gRPC needs it. `trailer` is
+/// written anew: HTTP/1.1 sends only trailers that the head has announced.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         for name in nominated(headers) {
@@ -38,7 +39,22 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
             .is_ok_and(|text| text.split(',').any(|word| word.trim() == "trailers"))
     });
     if headers.remove(TE).is_some() && wants_trailers {
-        headers.insert(TE, http::HeaderValue::from_static("trailers"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if headers.contains_key(TRAILER) {
+        announce_trailers(headers);
+    }
+}
+
+/// Leaves of the announced names those that [`clean_trailers`] leaves.
+fn announce_trailers(headers: &mut HeaderMap) {
+    let names = listed(headers, &TRAILER).filter(may_be_trailer);
+    let names: Vec<String> = names.map(|name| name.to_string()).collect();
+    headers.remove(TRAILER);
+    if let Ok(names) = HeaderValue::try_from(names.join(", "))
+        && !names.is_empty()
+    {
+        headers.insert(TRAILER, names);
     }
 }
 
@@ -69,40 +85,53 @@ fn is_ours(name: &str) -> bool {
             .any(|ours| read.starts_with(ours))
 }
 
-/// Removes from trailers what only a head may say: framing, routing, who asks (RFC 9110 6.5.1).
-/// HTTP/2 calls fields of one hop malformed, so they would also break the stream.
+/// Removes from trailers what only a head may say: framing, routing, who asks, how to read the
+/// content (RFC 9110 6.5.1). HTTP/2 calls fields of one hop malformed, so they would also break the
+/// stream.
 pub fn clean_trailers(trailers: &mut HeaderMap) {
     strip_hop_by_hop(trailers);
-    strip_ours(trailers);
-    let forbidden = |name: &&HeaderName| {
-        [
-            AUTHORIZATION,
-            CONTENT_LENGTH,
-            COOKIE,
-            FORWARDED,
-            HOST,
-            SET_COOKIE,
-            TE,
-        ]
-        .contains(name)
-            || name.as_str().starts_with("x-forwarded-")
-    };
+    let forbidden = |name: &&HeaderName| !may_be_trailer(name);
     let found: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
     for name in found {
         trailers.remove(name);
     }
 }
 
+fn may_be_trailer(name: &HeaderName) -> bool {
+    let of_heads = [
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        COOKIE,
+        FORWARDED,
+        HOST,
+        MAX_FORWARDS,
+        SET_COOKIE,
+        TE,
+        TRAILER,
+    ];
+    !of_heads.contains(name)
+        && !HOP_BY_HOP.contains(name)
+        && !name.as_str().starts_with("x-forwarded-")
+        && !is_ours(name.as_str())
+}
+
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+    listed(headers, &CONNECTION)
         .filter(may_be_nominated)
         .collect()
+}
+
+/// The names that a field lists.
+fn listed(headers: &HeaderMap, field: &HeaderName) -> impl Iterator<Item = HeaderName> {
+    let lines = headers.get_all(field).iter();
+    lines
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
 }
 
 fn may_be_nominated(name: &HeaderName) -> bool {
@@ -173,6 +202,8 @@ mod tests {
             "content-length",
             "host",
             "te",
+            "trailer",
+            "content-type",
             "ee-app",
             "x-ee-node",
             "x-forwarded-for",
@@ -188,6 +219,21 @@ mod tests {
         clean_trailers(&mut trailers);
         let left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["grpc-status"]);
+    }
+
+    #[test]
+    fn trailers_are_announced_as_far_as_they_may_come() {
+        for (said, announced) in [
+            ("X-Sum, Host,,x-ee-node", Some("x-sum")),
+            ("Expires,x-sum", Some("expires, x-sum")),
+            ("Content-Length", None),
+            ("", None),
+        ] {
+            let mut headers = headers(&[("trailer", said)]);
+            strip_hop_by_hop(&mut headers);
+            let left = headers.get(TRAILER).map(HeaderValue::as_bytes);
+            assert_eq!(left, announced.map(str::as_bytes), "{said}");
+        }
     }
 
     #[test]

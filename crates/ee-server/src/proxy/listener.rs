@@ -12,13 +12,17 @@ use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
 };
-use hyper::{body::Incoming as IncomingBody, service::service_fn};
+use hyper::{
+    body::{Body, Incoming as IncomingBody},
+    service::service_fn,
+};
 
 use super::{
     app,
     body::ProxyBody,
     face,
     forward::forward,
+    interim::Early,
     request::{self, Caller},
     response,
     upload::Upload,
@@ -26,7 +30,7 @@ use super::{
 };
 use crate::{
     connections::Connections,
-    h1::{FIELDS_MAX, Fault},
+    h1::{FIELDS_MAX, Fault, Interim},
     http::{
         Peer,
         envelope::{fresh_id, request_id},
@@ -34,6 +38,15 @@ use crate::{
     listener::{Conn, Incoming, Listener},
     state::AppState,
 };
+
+/// How requests of one connection reach us, and what goes back beside their answers.
+#[derive(Clone)]
+struct Way {
+    /// The TCP peer.
+    address: IpAddr,
+    scheme: &'static str,
+    interim: Interim,
+}
 
 /// Accepts connections until the drain begins, one task each.
 pub async fn run_listener(state: AppState, listener: Listener) {
@@ -73,24 +86,29 @@ async fn connection(state: AppState, incoming: Incoming, peer: SocketAddr) -> Re
 async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> Result<(), String> {
     let scheme = if conn.is_tls() { "https" } else { "http" };
     let tasks = state.tasks.clone();
+    let interim = Interim::default();
+    let way = Way {
+        address: peer.ip(),
+        scheme,
+        interim: interim.clone(),
+    };
     let service = service_fn(move |request| {
-        let state = state.clone();
-        async move { Ok::<_, Infallible>(answer(&state, request, peer.ip(), scheme).await) }
+        let (state, way) = (state.clone(), way.clone());
+        async move { Ok::<_, Infallible>(answer(&state, request, &way).await) }
     });
-    face::serve(conn, service, unread, &tasks).await
+    face::serve(conn, service, unread, interim, &tasks).await
 }
 
 /// One request: the app's answer, or a problem.
 async fn answer(
     state: &AppState,
     request: Request<IncomingBody>,
-    address: IpAddr,
-    scheme: &'static str,
+    way: &Way,
 ) -> Response<ProxyBody> {
     let (head, body) = request.into_parts();
     let id = request_id(&head.headers);
     let method = head.method.clone();
-    match through(state, head, body, address, scheme).await {
+    match through(state, head, body, way).await {
         Ok(response) => response,
         Err(problem) => {
             let code = problem.code.as_str();
@@ -104,15 +122,14 @@ async fn through(
     state: &AppState,
     mut head: http::request::Parts,
     body: IncomingBody,
-    address: IpAddr,
-    scheme: &'static str,
+    way: &Way,
 ) -> Result<Response<ProxyBody>, Box<Problem>> {
     if head.headers.len() > FIELDS_MAX {
         return Err(Problem::new(ProblemCode::HeaderTooLarge).into());
     }
     let websocket = websocket::take(&mut head)?;
     request::check(&head)?;
-    let trusted = state.settings.trusted_proxies.contains(address);
+    let trusted = state.settings.trusted_proxies.contains(way.address);
     let peer = if trusted {
         Peer::TrustedProxy
     } else {
@@ -124,16 +141,19 @@ async fn through(
     let caller = Caller {
         app,
         authority,
-        scheme,
-        address,
+        scheme: way.scheme,
+        address: way.address,
         peer,
     };
+    let early = Early::of(&head, body.is_end_stream());
     let id = request::rewrite(&mut head, &caller)?;
     match websocket {
         Some(asked) => websocket::forward(state, &caller, head, asked, &id).await,
         None => {
-            let upload = Upload::new(body, &head.headers);
-            forward(state, &caller, head, upload, &id).await
+            let mut upload = Upload::new(body, &head.headers);
+            let held = early.arrange(&mut head, &mut upload, &way.interim);
+            let answer = forward(state, &caller, head, upload, &id).await;
+            Ok(held.close_if_held(answer?))
         }
     }
 }

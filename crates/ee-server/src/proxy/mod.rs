@@ -11,6 +11,7 @@ mod exchange;
 mod face;
 mod fields;
 mod forward;
+mod interim;
 mod lent;
 mod listener;
 mod meter;
@@ -21,6 +22,7 @@ mod post;
 mod relay;
 mod request;
 mod response;
+mod trace;
 mod upload;
 mod websocket;
 

@@ -16,11 +16,8 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::{fields, refuse};
-use crate::{
-    entropy,
-    http::{Peer, envelope::request_id},
-};
+use super::{fields, refuse, trace};
+use crate::http::{Peer, envelope::request_id};
 
 /// Longest request target (TUNNEL 10).
 const TARGET_MAX_BYTES: usize = 16 * 1024;
@@ -30,7 +27,6 @@ const HEAD_MAX_BYTES: usize = 60 * 1024;
 /// Time to response headers (TUNNEL 5, "time").
 pub const HEADERS_WITHIN: Duration = Duration::from_secs(60);
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -68,10 +64,11 @@ pub fn check(head: &Parts) -> Result<(), Box<Problem>> {
     if target.len() > TARGET_MAX_BYTES {
         return Err(Problem::new(ProblemCode::UriTooLong).into());
     }
-    if !is_origin_form(target) {
+    let server_wide = head.method == Method::OPTIONS && target == "*";
+    if !is_origin_form(target) && !server_wide {
         return Err(refuse(
             ProblemCode::InvalidRequest,
-            "the target must begin with '/' and hold visible ASCII only",
+            "the target must begin with '/' and hold visible ASCII only; OPTIONS may ask for '*'",
         ));
     }
     if list_size(&head.headers) + target.len() > HEAD_MAX_BYTES {
@@ -124,10 +121,10 @@ pub fn rewrite(head: &mut Parts, caller: &Caller) -> Result<String, Box<Problem>
     fields::strip_hop_by_hop(headers);
     fields::strip_ours(headers);
     headers.remove(HOST);
-    // The public face has answered 100 itself by the time the body is read.
+    // Whether the app is asked to answer 100 is decided apart.
     headers.remove(EXPECT);
     headers.insert(X_REQUEST_ID, unique(&id));
-    headers.entry(TRACEPARENT).or_insert_with(new_trace);
+    trace::continue_or_begin(headers);
     name_client(headers, caller);
     let app = visible(caller.app.as_str());
     headers.insert(X_EE_APP, app.clone());
@@ -200,18 +197,6 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
         .filter_map(|value| value.to_str().ok())
         .collect();
     (!lines.is_empty()).then(|| lines.join(", "))
-}
-
-/// A new trace (W3C Trace Context, level 1), sampled by whoever stands behind us.
-fn new_trace() -> HeaderValue {
-    let mut ids = [0_u8; 24];
-    entropy::fill(&mut ids);
-    let (trace, span) = ids.split_at(16);
-    unique(&format!(
-        "00-{}-{}-00",
-        hex::encode(trace),
-        hex::encode(span)
-    ))
 }
 
 /// A value that no other request has: HPACK's table of recent fields must not fill with them.
@@ -345,5 +330,12 @@ mod tests {
             .expect("a target");
         assert_eq!(code(&long), "uri_too_long");
         assert_eq!(check(&head(&[("upgrade", "h2c")])), Ok(()));
+        let mut server_wide = head(&[]);
+        server_wide.uri = Uri::from_static("*");
+        assert_eq!(code(&server_wide), "invalid_request");
+        server_wide.method = Method::OPTIONS;
+        assert_eq!(check(&server_wide), Ok(()));
+        rewrite(&mut server_wide, &caller(Peer::Stranger)).expect("valid");
+        assert_eq!(server_wide.uri.path(), "*");
     }
 }

@@ -9,8 +9,8 @@ use ee_protocol::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
-        ALT_SVC, CONTENT_SECURITY_POLICY, SERVER, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
-        X_CONTENT_TYPE_OPTIONS,
+        ALT_SVC, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, SERVER, SET_COOKIE,
+        STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     },
     response::Parts,
 };
@@ -34,10 +34,11 @@ pub fn rewrite(head: &mut Parts, node: &NodeId, request_id: &str) -> Result<(), 
         Some(_) | None => return Err(bad("it does not say who speaks, app or agent")),
     };
     let headers = &mut head.headers;
-    fields::strip_hop_by_hop(headers);
-    fields::strip_ours(headers);
-    headers.remove(ALT_SVC);
-    headers.remove(SERVER);
+    clean(headers);
+    if head.status == StatusCode::NO_CONTENT {
+        // RFC 9110 8.6: not even a zero.
+        headers.remove(CONTENT_LENGTH);
+    }
     headers.insert(X_EE_ORIGIN, origin);
     identify(headers, request_id);
     if let Ok(node) = HeaderValue::from_str(node.as_str()) {
@@ -45,6 +46,14 @@ pub fn rewrite(head: &mut Parts, node: &NodeId, request_id: &str) -> Result<(), 
     }
     head.version = http::Version::HTTP_11;
     Ok(())
+}
+
+/// Removes what an app may not say to the public, in an answer or before it.
+pub fn clean(headers: &mut HeaderMap) {
+    fields::strip_hop_by_hop(headers);
+    fields::strip_ours(headers);
+    headers.remove(ALT_SVC);
+    headers.remove(SERVER);
 }
 
 /// Repeats the request's id.
@@ -128,6 +137,16 @@ mod tests {
             2,
             "repeats are kept"
         );
+    }
+
+    #[test]
+    fn only_an_answer_without_content_names_no_length() {
+        for (status, named) in [(200, true), (204, false), (304, true)] {
+            let mut head = head(status, &[("ee-origin", "app"), ("content-length", "0")]);
+            rewrite(&mut head, &node(), "id").expect("valid");
+            let left = head.headers.contains_key(CONTENT_LENGTH);
+            assert_eq!(left, named, "{status}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use ee_tunnel::interim::Hold;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 
@@ -21,6 +22,8 @@ pub struct Upload<B> {
     watch: UploadWatch,
     /// None where the client may be silent for as long as it likes.
     pace: Option<Pace>,
+    /// Until the app asks for the body.
+    held: Option<Hold>,
 }
 
 /// Why a body did not come whole.
@@ -43,7 +46,13 @@ impl<B> Upload<B> {
             body,
             watch: UploadWatch::new(),
             pace: (!is_call).then(Pace::default),
+            held: None,
         }
+    }
+
+    /// Gives nothing, and asks the client for nothing, before `hold` ends.
+    pub fn hold(&mut self, hold: Hold) {
+        self.held = Some(hold);
     }
 
     /// What others see of it.
@@ -66,6 +75,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Upload<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
+        if let Some(hold) = &mut this.held {
+            ready!(hold.poll(cx));
+            this.held = None;
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             let Some(pace) = &mut this.pace else {
                 return Poll::Pending;

@@ -165,7 +165,7 @@ async fn hop_by_hop_never_crosses() {
     let (world, serving) = world().await;
     let lines = "GET /head HTTP/1.1\r\nHost: target.localhost\r\nEE-App: other\r\n\
         X-EE-Node: forged\r\nX-EE-Anything: forged\r\nKeep-Alive: timeout=9\r\n\
-        Proxy-Authorization: forged\r\nTE: gzip\r\nTrailer: x\r\nX-Nominated: forged\r\n\
+        Proxy-Authorization: forged\r\nTE: gzip\r\nTrailer: Host, EE-App\r\nX-Nominated: forged\r\n\
         Cookie: kept=1\r\nAuthorization: kept\r\n\
         Connection: X-Nominated, Cookie, Authorization, X-Forwarded-For, EE-App";
     let answer = world.ask_proxy(&format!("{lines}, close\r\n\r\n")).await;

@@ -269,6 +269,11 @@ async fn first_lines_that_are_none_are_refused() {
         "GET /bad http/1.1",
         "GET /bad",
         "GE(T /bad HTTP/1.1",
+        // Targets that hyper refuses without a word, and one that it would cut.
+        "GET /b<ad HTTP/1.1",
+        "GET /bad#part HTTP/1.1",
+        "GET bad/path HTTP/1.1",
+        "GET http:// HTTP/1.1",
     ] {
         let head = format!("{line}\r\nHost: recorder.localhost\r\n\r\n");
         recorded.refuses(&head).await;
