@@ -9,11 +9,11 @@ use std::process::Command;
 use crate::steps::Outcome;
 
 /// Where programs of PyPI are installed, and how.
-const TOOLS: &str = "target/tools/bin";
+const TOOLS: &str = "target/tools";
 const PIP: &str = "python3 -m pip install --target target/tools --requirement .ci/tools.txt";
 
 /// Program, and how to install it. PostgreSQL is looked for where its cluster is started.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("curl", "apt-get install curl"),
     ("python3", "apt-get install python3"),
     ("wrk", "apt-get install wrk"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("caddy", PIP),
     ("traefik", PIP),
     ("kosoku", PIP),
+    ("grpc", PIP),
 ];
 
 pub fn check(root: &Path) -> Outcome {
@@ -42,7 +43,9 @@ pub fn check(root: &Path) -> Outcome {
 /// `target`, where nothing else on the machine sees them.
 pub fn find(root: &Path, name: &str) -> Option<PathBuf> {
     let places = [
-        root.join(TOOLS).join(name),
+        root.join(TOOLS).join("bin").join(name),
+        // A library of Python's.
+        root.join(TOOLS).join(name).join("__init__.py"),
         Path::new("/usr/sbin").join(name),
     ];
     places

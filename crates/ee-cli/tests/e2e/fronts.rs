@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -25,7 +26,9 @@ pub struct World {
     pub control: ControlPlane,
     /// The demo backend.
     pub backend: String,
-    processes: Vec<Running>,
+    _processes: Vec<Running>,
+    /// Agents of further apps.
+    added: Vec<(String, Running)>,
     dir: tempfile::TempDir,
 }
 
@@ -45,7 +48,8 @@ impl World {
         Self {
             control,
             backend,
-            processes: vec![process, agent],
+            _processes: vec![process, agent],
+            added: Vec::new(),
             dir,
         }
     }
@@ -53,7 +57,12 @@ impl World {
     /// One more app over a backend of its own.
     pub fn add_app(&mut self, app: &str, backend: &str) {
         let agent = self.start_app(app, backend);
-        self.processes.push(agent);
+        self.added.push((app.to_owned(), agent));
+    }
+
+    /// Takes an app away that was added.
+    pub fn end_app(&mut self, app: &str) {
+        self.added.retain(|(name, _)| name != app);
     }
 
     /// An app that a test takes away: without a tunnel it is refused.
@@ -71,32 +80,75 @@ impl World {
         agent
     }
 
-    fn authz(&self, app: &str) -> Answer {
+    /// What `/v1/authz/{app}` says.
+    pub fn authz(&self, app: &str) -> Answer {
         curl(&[&format!("{}/v1/authz/{app}", self.control.api)])
     }
 
     /// Every proxy that is installed, in front of this control plane.
     pub fn fronts(&self) -> Vec<Front> {
-        let fronts = [self.nginx(), self.caddy(), self.traefik()];
+        let fronts = [
+            self.nginx(),
+            self.nginx_with_tls(),
+            self.caddy(),
+            self.traefik(),
+        ];
         fronts.into_iter().flatten().collect()
     }
 
-    /// nginx, which speaks plain HTTP here.
+    /// nginx, which speaks plain HTTP/1.1 here.
     pub fn nginx(&self) -> Option<Front> {
-        let program = installed("nginx")?;
         let (folder, port) = self.folder("nginx");
-        self.fill("nginx", "nginx.conf", &folder, port);
+        self.start_nginx("nginx", &folder, port, "", None)
+    }
+
+    /// nginx with a certificate, which speaks HTTP/2 as well.
+    pub fn nginx_with_tls(&self) -> Option<Front> {
+        let (folder, port) = self.folder("nginx-tls");
+        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        let names = vec![format!("*.{APP_DOMAIN}"), CONTROL_HOST.to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("names");
+        let write = |path: &Path, label, der: &[u8]| {
+            fs::write(path, pem(label, der)).expect("disk space");
+        };
+        write(&certificate, "CERTIFICATE", made.cert.der());
+        write(&key, "PRIVATE KEY", &made.signing_key.serialize_der());
+        let tls = format!(
+            "ssl_certificate {};\nssl_certificate_key {};\n",
+            certificate.display(),
+            key.display()
+        );
+        fs::write(folder.join("tls.conf"), tls).expect("disk space");
+        self.start_nginx(
+            "nginx-tls",
+            &folder,
+            port,
+            " ssl http2",
+            Some(certificate),
+        )
+    }
+
+    fn start_nginx(
+        &self,
+        name: &'static str,
+        folder: &Path,
+        port: u16,
+        protocols: &str,
+        root: Option<PathBuf>,
+    ) -> Option<Front> {
+        let program = installed("nginx")?;
+        self.fill("nginx", "nginx.conf", folder, port, protocols);
         let mut command = Command::new(program);
         command.arg("-c").arg(folder.join("nginx.conf"));
         command.args(["-g", "daemon off; master_process off;"]);
-        Some(Front::start("nginx", command, port, None))
+        Some(Front::start(name, command, port, root))
     }
 
     /// Caddy, with its own certificate authority.
     pub fn caddy(&self) -> Option<Front> {
         let program = installed("caddy")?;
         let (folder, port) = self.folder("caddy");
-        self.fill("caddy", "Caddyfile", &folder, port);
+        self.fill("caddy", "Caddyfile", &folder, port, "");
         let mut command = Command::new(program);
         command.args(["run", "--adapter", "caddyfile", "--config"]);
         command.arg(folder.join("Caddyfile")).env("HOME", &folder);
@@ -109,7 +161,7 @@ impl World {
         let program = installed("traefik")?;
         let (folder, port) = self.folder("traefik");
         for file in ["routes.yaml", "traefik.yaml"] {
-            self.fill("traefik", file, &folder, port);
+            self.fill("traefik", file, &folder, port, "");
         }
         let mut command = Command::new(program);
         let file = folder.join("traefik.yaml");
@@ -128,7 +180,7 @@ impl World {
         (folder, free_port())
     }
 
-    fn fill(&self, program: &str, file: &str, folder: &Path, port: u16) {
+    fn fill(&self, program: &str, file: &str, folder: &Path, port: u16, protocols: &str) {
         let template = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../deploy/proxies")
             .join(program)
@@ -137,7 +189,7 @@ impl World {
         let filled = fs::read_to_string(template)
             .expect("part of the repository")
             .replace("@@RUN_DIR@@", &folder.display().to_string())
-            .replace("@@LISTEN@@", &format!("127.0.0.1:{port}"))
+            .replace("@@LISTEN@@", &format!("127.0.0.1:{port}{protocols}"))
             .replace("@@BIND@@", "127.0.0.1")
             .replace("@@HTTP_PORT@@", &free_port().to_string())
             .replace("@@HTTPS_PORT@@", &port.to_string())
@@ -148,6 +200,14 @@ impl World {
             .replace("@@PROXY@@", &address(&self.control.proxy));
         fs::write(folder.join(file), filled).expect("disk space");
     }
+}
+
+/// RFC 7468.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
 fn free_port() -> u16 {
@@ -228,6 +288,16 @@ impl Front {
         let root = self.root.iter();
         let trust = root.map(|root| ("EE_CONTROL_CA_PATH", root.display().to_string()));
         [way].into_iter().chain(trust).collect()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Whose certificates are to be trusted, if it speaks TLS.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     /// A connection for requests to `host`.

@@ -7,11 +7,11 @@ use std::{
 };
 
 use crate::{
-    rig::{field, network, network_of, raw_backend, read_head},
+    rig::{field, network_of, raw_backend, read_head},
     support::{PATIENCE, curl},
 };
 
-fn ask(client: &mut TcpStream, method: &str, path: &str, rest: &str) -> String {
+pub fn ask(client: &mut TcpStream, method: &str, path: &str, rest: &str) -> String {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: hello.localhost\r\n{rest}\r\n");
     client.write_all(head.as_bytes()).expect("open");
     read_head(client).expect("an answer")
@@ -74,26 +74,11 @@ fn each_tick_arrives_before_the_next_is_sent() {
 }
 
 #[test]
-fn a_client_that_waits_for_100_gets_it() {
-    let network = network();
-    let mut client = network.dial();
-    let fields = "Expect: 100-continue\r\nContent-Length: 4\r\n";
-    let head = ask(&mut client, "POST", "/echo", fields);
-    assert!(head.starts_with("HTTP/1.1 100 "), "{head}");
-    client.write_all(b"ping").expect("open");
-    let head = read_head(&client).expect("an answer");
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    let url = network.control.app_url("hello", "/echo");
-    let answer = curl(&["-H", "Expect: 100-continue", "-d", "ping", &url]);
-    assert_eq!((answer.status, answer.body.as_str()), (200, "ping"));
-}
-
-#[test]
 fn answers_without_a_body_are_exact() {
     let backend = raw_backend(|mut socket, head| {
         let answer = match head.split(' ').take(2).collect::<Vec<_>>()[..] {
-            ["HEAD", _] => "200 OK\r\nContent-Length: 1234\r\nETag: \"a\"",
-            [_, "/204"] => "204 No Content\r\nETag: \"a\"",
+            ["HEAD", "/"] => "200 OK\r\nContent-Length: 1234\r\nETag: \"a\"",
+            [_, "/204"] => "204 No Content\r\nContent-Length: 0\r\nETag: \"a\"",
             [_, "/304"] => "304 Not Modified\r\nContent-Length: 99\r\nETag: \"a\"",
             _ => "200 OK\r\nContent-Length: 0",
         };
@@ -106,8 +91,10 @@ fn answers_without_a_body_are_exact() {
     for (method, path, status, length) in [
         ("HEAD", "/", "200", Some("1234")),
         ("GET", "/204", "204", None),
-        // A 304 may name the length that a 200 would have; hyper's server leaves it out.
-        ("GET", "/304", "304", None),
+        ("HEAD", "/204", "204", None),
+        // A 304 names the length that a 200 would have.
+        ("GET", "/304", "304", Some("99")),
+        ("HEAD", "/304", "304", Some("99")),
         ("GET", "/", "200", Some("0")),
     ] {
         let head = ask(&mut client, method, path, "");
@@ -131,27 +118,84 @@ fn answers_without_a_body_are_exact() {
             "{head}"
         );
     }
+    for (path, status, length) in [("/204", 204, None), ("/304", 304, Some("99"))] {
+        let url = network.control.app_url("hello", path);
+        let answer = curl(&["--http2-prior-knowledge", &url]);
+        assert_eq!(
+            (answer.status, answer.header("content-length")),
+            (status, length),
+            "{answer:?}"
+        );
+        let head = curl(&["--http2-prior-knowledge", "-I", &url]);
+        assert_eq!(
+            (head.status, head.header("content-length")),
+            (status, length)
+        );
+    }
+    let url = network.control.app_url("hello", "/");
+    let head = curl(&["--http2-prior-knowledge", "-I", &url]);
+    assert_eq!(head.header("content-length"), Some("1234"), "{head:?}");
 }
 
-/// The public face cannot send 103 (Early Hints): what an app hints is left out, what it answers
-/// comes.
+/// HTTP/1.1 announces its trailers; those that only a head may say are left out of both.
 #[test]
-fn early_hints_are_left_out_and_the_answer_comes() {
-    let backend = raw_backend(|mut socket, _| {
-        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
-        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-        for part in [hints, hints, answer] {
-            socket.write_all(part.as_bytes()).expect("open");
+fn trailers_pass_in_both_directions() {
+    let (report, reports) = mpsc::channel();
+    let backend = raw_backend(move |mut socket, head| {
+        let mut body = Vec::new();
+        while !body.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).expect("the body");
+            body.push(byte[0]);
         }
+        let body = String::from_utf8(body).expect("text");
+        report.send((head, body)).expect("a listener");
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Set-Cookie\
+            \r\nConnection: close\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nSet-Cookie: a=1\r\n\r\n";
+        socket.write_all(answer.as_bytes()).expect("open");
     });
     let network = network_of(&backend);
     let mut client = network.dial();
-    let head = ask(&mut client, "GET", "/", "");
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    assert_eq!(field(&head, "link"), None, "{head}");
-    let mut body = [0; 2];
-    client.read_exact(&mut body).expect("the body");
-    assert_eq!(&body, b"ok");
+    let fields = "Transfer-Encoding: chunked\r\nTE: trailers\r\nConnection: TE\r\n\
+        Trailer: X-Up, Host\r\n";
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: hello.localhost\r\n{fields}\r\n2\r\nup\r\n0\r\nX-Up: 3\r\n\
+         Host: evil\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).expect("open");
+    let head = read_head(&client).expect("an answer");
+    assert_eq!(field(&head, "trailer"), Some("x-sum"), "{head}");
+    let mut rest = [0; 22];
+    client.read_exact(&mut rest).expect("body and trailers");
+    assert_eq!(&rest, b"2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n");
+    let (head, body) = reports.recv_timeout(PATIENCE).expect("what the app saw");
+    assert_eq!(field(&head, "trailer"), Some("x-up"), "{head}");
+    assert_eq!(field(&head, "te"), Some("trailers"), "{head}");
+    assert_eq!(field(&head, "connection"), Some("TE"), "{head}");
+    assert!(body.ends_with("0\r\nx-up: 3\r\n\r\n"), "{body}");
+    assert!(!body.to_lowercase().contains("host"), "{body}");
+}
+
+/// What asks for no path of the app asks the app all the same.
+#[test]
+fn options_for_the_whole_server_reach_the_app() {
+    let backend = raw_backend(|mut socket, head| {
+        let line = head.lines().next().unwrap_or_default();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nX-Line: {line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        socket.write_all(answer.as_bytes()).expect("open");
+    });
+    let network = network_of(&backend);
+    let head = ask(&mut network.dial(), "OPTIONS", "*", "");
+    assert_eq!(field(&head, "x-line"), Some("OPTIONS * HTTP/1.1"), "{head}");
+    let absolute = "http://hello.localhost/a%2F..?b";
+    let head = ask(&mut network.dial(), "GET", absolute, "");
+    assert_eq!(field(&head, "x-line"), Some("GET /a%2F..?b HTTP/1.1"));
+    for (method, target) in [("GET", "*"), ("CONNECT", "hello.localhost:80")] {
+        let head = ask(&mut network.dial(), method, target, "");
+        assert_eq!(field(&head, "x-ee-origin"), Some("control"), "{head}");
+    }
 }
 
 #[test]

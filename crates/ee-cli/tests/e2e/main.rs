@@ -2,9 +2,12 @@
 
 mod autobahn;
 mod books;
+mod bulk;
+mod early;
 mod first_five_minutes;
 mod fronts;
 mod grpc;
+mod grpc_library;
 mod http;
 mod http2;
 mod minimal_agent;

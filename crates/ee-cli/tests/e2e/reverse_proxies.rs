@@ -111,6 +111,20 @@ fn refused_app_is_403_with_its_reason() {
     }
 }
 
+/// What is wrong with a request is said by who reads it for the app, not by the question before.
+#[test]
+fn too_many_fields_are_431_and_never_500() {
+    let world = World::start();
+    let fields: Vec<String> = (0..140).map(|number| format!("X-{number}: 1")).collect();
+    let many: Vec<&str> = fields.iter().flat_map(|field| ["-H", field]).collect();
+    for front in world.fronts() {
+        let answer = front.curl(&host("hello"), "/", &many);
+        assert_eq!(answer.status, 431, "{}: {answer:?}", front.name);
+        let served = front.curl(&host("hello"), "/", &[]);
+        assert_eq!(served.status, 200, "{}", front.name);
+    }
+}
+
 #[test]
 fn query_never_chooses_the_app() {
     let world = World::start();

@@ -37,6 +37,11 @@ pub fn network_of(backend: &str) -> Network {
 }
 
 impl Network {
+    /// The agent.
+    pub fn agent(&self) -> &Running {
+        &self.processes[0]
+    }
+
     /// A connection to the proxy listener.
     pub fn dial(&self) -> TcpStream {
         let address = self.control.proxy.trim_start_matches("http://");

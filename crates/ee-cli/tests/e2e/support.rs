@@ -316,14 +316,14 @@ const TOOLS_INSTALL: &str =
 /// `.ci/tools.txt` names.
 pub fn installed(program: &str) -> Option<PathBuf> {
     let places = ["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from);
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin");
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
     let found = places
         .into_iter()
-        .chain([tools])
+        .chain([tools.join("bin"), tools])
         .map(|dir| dir.join(program))
         .find(|path| path.exists());
     let install = match program {
-        "caddy" | "traefik" | "kosoku" => TOOLS_INSTALL.to_owned(),
+        "caddy" | "traefik" | "kosoku" | "grpc" => TOOLS_INSTALL.to_owned(),
         "nghttp" | "h2load" => "apt-get install nghttp2-client".to_owned(),
         _ => format!("apt-get install {program}"),
     };
