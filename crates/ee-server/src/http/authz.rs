@@ -33,6 +33,8 @@ use crate::{state::AppState, upstream::sha256};
 
 /// How long a proxy may reuse the answer; a closing gate shows within it.
 const CACHE: HeaderValue = HeaderValue::from_static("max-age=2");
+/// What names the app where the path does not.
+const ASKED_FOR: HeaderValue = HeaderValue::from_static("X-Forwarded-Host");
 /// Reason for a host or path that names no app.
 const INVALID_APP_NAME: &str = "invalid_app_name";
 
@@ -64,7 +66,10 @@ pub async fn host_authorize(
     let host = host.and_then(|list| list.rsplit(',').next());
     let domain = state.settings.app_domain.as_deref();
     let app = host.and_then(|host| host::app_of(host, domain).ok());
-    answer(&state, app.as_ref().map(AppName::as_str))
+    let mut response = answer(&state, app.as_ref().map(AppName::as_str));
+    // The path is the same for all apps: a cache must not give one app's answer to another.
+    response.headers_mut().insert(header::VARY, ASKED_FOR);
+    response
 }
 
 /// `GET /v1/tls-check?domain=`: 200 for the control host and for hosts of registered apps. A yes

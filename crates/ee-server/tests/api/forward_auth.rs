@@ -57,6 +57,11 @@ async fn query_never_chooses_the_app() {
         .await;
     check_refusal(&response, "invalid_app_name", "query");
     assert_eq!(response.headers()["x-ee-app"], "");
+    assert_eq!(
+        response.headers()["vary"],
+        "X-Forwarded-Host",
+        "one path for all apps: caches must tell them apart"
+    );
     running.stop().await;
 }
 
