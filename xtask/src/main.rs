@@ -13,6 +13,7 @@ mod crash;
 mod dependencies;
 mod deploy;
 mod dist;
+mod fuzz;
 // One file in two crates: xtask depends on nothing of ours, so that it builds in seconds.
 #[path = "../../crates/ee-testbed/src/postgres.rs"]
 #[expect(dead_code, reason = "only tests of the books need all of it")]
@@ -56,6 +57,8 @@ enum Task {
     Generate,
     /// Kill, cut off from power and starve the real server many times; counts go to the terminal.
     Crash(crash::CrashOptions),
+    /// Give each reader of foreign bytes to libFuzzer for a minute.
+    Fuzz(fuzz::FuzzOptions),
     /// Run a throw-away PostgreSQL for single tests until standard input ends.
     Postgres,
     /// Build the release binaries and check that the production ones hold no simulator.
@@ -89,6 +92,7 @@ fn run(task: Task) -> Result<bool> {
         }
         Task::Generate => steps::generate(root).map(|()| true),
         Task::Crash(options) => crash::run(root, &options),
+        Task::Fuzz(options) => fuzz::run(root, &options),
         Task::Postgres => {
             let cluster = PostgresCluster::start().context("the throw-away PostgreSQL")?;
             println!("export {TEST_URL}={}", cluster.url());

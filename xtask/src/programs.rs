@@ -13,7 +13,8 @@ const TOOLS: &str = "target/tools";
 const PIP: &str = "python3 -m pip install --target target/tools --requirement .ci/tools.txt";
 
 /// Program, and how to install it. PostgreSQL is looked for where its cluster is started.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
+    ("c++", "apt-get install g++"),
     ("curl", "apt-get install curl"),
     ("python3", "apt-get install python3"),
     ("wrk", "apt-get install wrk"),

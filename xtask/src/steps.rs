@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::postgres::{INSTALL, PostgresCluster, TEST_URL};
 use crate::tidy;
 use crate::tree::Tree;
-use crate::{dependencies, deploy, dist, programs};
+use crate::{dependencies, deploy, dist, fuzz, programs};
 
 /// What a run of the tests may do.
 pub struct TestOptions {
@@ -83,23 +83,24 @@ fn run(step: Step, root: &Path) -> Result<Outcome> {
         Step::Tidy => tidy_step(root),
         Step::Programs => Ok(programs::check(root)),
         Step::Dependencies => dependencies::check(root),
-        Step::Clippy => cargo(
-            root,
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--",
-                "-Dwarnings",
-            ],
-        ),
+        Step::Clippy => clippy(root),
         Step::Tests => tests(root),
         Step::DocTests => doc_tests(root),
         Step::Documents => documents(root),
         Step::Deploy => deploy::check(root),
         Step::Dist => dist::check(root),
     }
+}
+
+/// With the fuzzer where its C++ can be compiled, so that its few lines are checked too.
+fn clippy(root: &Path) -> Result<Outcome> {
+    let features: &[&str] = match fuzz::has_compiler() {
+        true => &["--features", "ee-fuzz/libfuzzer"],
+        false => &[],
+    };
+    let everything = ["clippy", "--workspace", "--all-targets", "--locked"];
+    let arguments = [&everything[..], features, &["--", "-Dwarnings"]].concat();
+    cargo(root, &arguments)
 }
 
 fn tidy_step(root: &Path) -> Result<Outcome> {

@@ -13,7 +13,8 @@ pub mod clock;
 pub mod config;
 mod connections;
 pub mod entropy;
-mod h1;
+#[doc(hidden)]
+pub mod h1;
 pub mod healthcheck;
 pub mod http;
 mod inherited;

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ee-testbed", &["ee-agent", "ee-protocol"]),
     ("ee-cli", ALL_LIBRARIES),
     ("ee-bench", ALL_LIBRARIES),
+    ("ee-fuzz", ALL_LIBRARIES),
     ("xtask", &[]),
 ];
 

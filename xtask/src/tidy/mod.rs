@@ -5,6 +5,7 @@
 
 mod calls;
 mod crates;
+mod faults;
 mod lexer;
 mod limits;
 mod markdown;
@@ -50,6 +51,7 @@ pub fn check(tree: &Tree) -> Result<Vec<Finding>> {
     findings.extend(settings::check(tree));
     findings.extend(names::check(tree));
     findings.extend(markdown::check(tree));
+    findings.extend(faults::check(tree));
     Ok(findings)
 }
 

@@ -23,6 +23,7 @@ mod turns;
 
 pub use self::{
     fault::Fault,
+    follow::{Follower, Stage},
     guarded::Guarded,
     head::{FIELDS_MAX, HEAD_MAX_BYTES},
     interim::Interim,

@@ -30,6 +30,18 @@ use ee_protocol::problem::{Problem, ProblemCode};
 
 pub use self::{listener::run_listener, post::proxy_post};
 
+/// What reads heads of strangers, for the fuzz targets.
+#[doc(hidden)]
+pub mod readers {
+    pub use super::{
+        app::{authority, select},
+        fields::clean_trailers,
+        payload::parse as payload,
+        request::{Caller, check, is_origin_form, rewrite},
+        response::rewrite as rewrite_answer,
+    };
+}
+
 /// A refusal that says what happened this time.
 fn refuse(code: ProblemCode, detail: &str) -> Box<Problem> {
     Problem::new(code).detail(detail).into()
