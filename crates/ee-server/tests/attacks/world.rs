@@ -7,7 +7,7 @@ use std::{
     panic,
     path::Path,
     sync::{
-        LazyLock, Once,
+        Arc, LazyLock, Once,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -90,6 +90,15 @@ impl World {
     /// The same where the collateral is that of `upstream`, a platform under the same root. The
     /// bystander runs on a machine of its own.
     pub async fn over(upstream: SimPlatform, pairs: &[(&str, &str)]) -> Self {
+        Self::built(upstream, pairs, Arc::new(SystemClock)).await
+    }
+
+    /// The same by a clock of the test's.
+    pub async fn built(
+        upstream: SimPlatform,
+        pairs: &[(&str, &str)],
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         watch_panics();
         let dir = tempfile::tempdir().expect("temporary directory");
         for (repo, image) in [(DemoImage::REPO, image()), (OTHER_REPO, other_image())] {
@@ -98,9 +107,9 @@ impl World {
         let pcs = MockPcs::start(upstream, unix_now).await.expect("mock PCS");
         let settings = settings(dir.path(), &pcs.url(), pairs);
         let root = TrustRoot::new("simulated", platform().root_der()).expect("root");
-        let server = Server::start(settings, ServerOptions::new(root))
-            .await
-            .expect("started");
+        let mut options = ServerOptions::new(root);
+        options.clock = clock;
+        let server = Server::start(settings, options).await.expect("started");
         let peer = Peer::connect(server.api_addr).await;
         let registration = Registration::new(BYSTANDER, "bystander-agent");
         let prover = Prover::good().with(|prover| prover.platform = platform().sibling(1));
