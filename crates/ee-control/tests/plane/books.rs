@@ -41,11 +41,11 @@ use crate::rig::{Link, World, app, endpoints, health, register};
 const PERIOD_S: u32 = 600;
 /// One vCPU of the node for a period.
 const PRICE: i64 = 6_000_000;
-const PAY: i64 = 1_000_000;
+pub const PAY: i64 = 1_000_000;
 
 pub struct Both {
     pub world: World,
-    books: BooksHandle,
+    pub books: BooksHandle,
     renewer: Renewer<Link>,
     ledger: MemoryLedger,
 }
@@ -99,7 +99,7 @@ pub async fn with_both<F: Future<Output = ()>>(
 
 impl Both {
     /// A registered node with a price, and a user whose dollars pay for the app.
-    async fn paid_for(&self, micros: i64) {
+    pub async fn paid_for(&self, micros: i64) {
         self.run(Command::RegisterNode(RegisterNode {
             node: node(),
             price: Price::new(MicroUsd::from_micros(PRICE)),
@@ -123,7 +123,7 @@ impl Both {
             .expect("bound");
     }
 
-    async fn buy(&self, micros: i64) {
+    pub async fn buy(&self, micros: i64) {
         self.run(Command::Purchase(Purchase {
             account: user(),
             amount: Amount::new(MicroUsd::from_micros(micros)).expect("positive"),
@@ -151,7 +151,7 @@ impl Both {
     }
 
     /// Time passes as in a server: beats, ticks, renewals.
-    async fn pass(&mut self, seconds: u64) {
+    pub async fn pass(&mut self, seconds: u64) {
         let end = self.world.now().after(Duration::from_secs(seconds));
         while self.world.now() < end {
             self.world.wait(BEAT_EVERY);

@@ -3,6 +3,7 @@
 
 mod bans;
 mod books;
+mod payers;
 mod rig;
 
 use std::time::Duration;

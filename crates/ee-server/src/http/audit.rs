@@ -36,8 +36,7 @@ async fn audit_list(
 ) -> Result<Response, ApiError> {
     let page = paging::page(&uri, &state.cursors)?;
     let before = page.after.as_deref().and_then(|after| after.parse().ok());
-    // One more than asked for tells whether there is a next page.
-    let rows = state.store.audit_trail(before, page.limit + 1).await;
+    let rows = state.store.audit_trail(before, page.limit).await;
     let rows = rows.map_err(|error| {
         tracing::error!(event = "audit_unreadable", %error);
         ApiError::from(ProblemCode::StoreUnavailable)

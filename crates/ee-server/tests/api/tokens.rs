@@ -249,3 +249,29 @@ async fn bodies_that_are_no_request_for_a_token_are_400() {
     }
     running.stop().await;
 }
+
+#[tokio::test]
+async fn every_change_of_a_token_is_in_the_audit_newest_first() {
+    let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
+    let auditor = make(&running, json!({"role": "auditor"})).await;
+    let id = auditor.text("id");
+    let made = make(&running, json!({"role": "viewer"})).await;
+    let gone = format!("/v1/tokens/{}", made.text("id"));
+    send(&running, ADMIN, Method::DELETE, &gone, json!(null)).await;
+    let token = auditor.text("token");
+    let (status, page) = running.get_as(&token, "/v1/audit?limit=2").await;
+    assert_eq!(status, 200, "{page}");
+    let row = |page: &Value, at: usize, name: &str| page["audit"][at][name].clone();
+    assert_eq!(row(&page, 0, "action"), "token.revoke");
+    assert_eq!(row(&page, 0, "actor"), "env:admin");
+    assert_eq!(row(&page, 1, "action"), "token.create");
+    let cursor = page["next_cursor"].as_str().expect("there is more");
+    let path = format!("/v1/audit?limit=2&cursor={cursor}");
+    let (_, rest) = running.get_as(&token, &path).await;
+    assert_eq!(row(&rest, 0, "subject"), format!("token:{id}"));
+    assert_eq!(row(&rest, 0, "seq"), 1);
+    assert_eq!(rest["next_cursor"], Value::Null);
+    let (status, refused) = running.get_as(&made.text("token"), "/v1/audit").await;
+    assert_eq!((status, &refused["code"]), (401, &json!("token_invalid")));
+    running.stop().await;
+}

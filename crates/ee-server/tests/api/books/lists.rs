@@ -190,3 +190,33 @@ async fn accounts_and_nodes_are_listed_in_pages() {
     }
     world.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_names_a_place_in_the_journal_reads_nothing_older() {
+    let world = World::start().await;
+    let bought = world.purchase("alice", "10").await;
+    let seq: u64 = bought
+        .header("ledger-seq")
+        .expect("given")
+        .parse()
+        .expect("a number");
+    let read = |asked: String| {
+        let path = "/v1/balances/alice";
+        let request = world.running.request(reqwest::Method::GET, path);
+        let request = request.bearer_auth(ADMIN).header("ledger-min-seq", asked);
+        async move { super::super::running::answer(request.send().await.expect("answered")).await }
+    };
+    let (status, body) = read(seq.to_string()).await;
+    assert_eq!((status, &body["balance_cents"]), (200, &json!(1_000)));
+    let (status, body) = read((seq + 1_000_000).to_string()).await;
+    assert_eq!((status, &body["code"]), (503, &json!("store_unavailable")));
+    for bad in ["-1", "soon", ""] {
+        let (status, body) = read(bad.to_owned()).await;
+        assert_eq!(
+            (status, &body["code"]),
+            (400, &json!("invalid_field")),
+            "{bad}"
+        );
+    }
+    world.stop().await;
+}
