@@ -1,5 +1,6 @@
 //! The backend under measurement, over kept connections: `GET /bytes/{n}` answers n bytes,
-//! `GET /slow/{ms}` answers nothing after so many milliseconds, `GET /once` answers nothing and closes.
+//! `GET /slow/{ms}` answers nothing after so many milliseconds, `GET /once` answers nothing and
+//! closes.
 //!
 //! Written on raw sockets so that it costs as little as possible beside what is measured.
 
@@ -137,7 +138,8 @@ fn blocks(bytes: usize) -> usize {
 /// The head, and the body up to its blocks.
 fn answer_of(bytes: usize) -> Vec<u8> {
     let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {bytes}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n\
+         content-length: {bytes}\r\n\r\n"
     );
     let mut answer = head.into_bytes();
     answer.resize(answer.len() + bytes - blocks(bytes) * BLOCK.len(), b'x');

@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long)]
     used: Option<u64>,
     /// Inner TLS off, on, or both one after another.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Inner::Off, Inner::Required])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = BOTH)]
     inner: Vec<Inner>,
 }
 
@@ -41,6 +41,8 @@ enum Inner {
     Off,
     Required,
 }
+
+const BOTH: [Inner; 2] = [Inner::Off, Inner::Required];
 
 impl Inner {
     const fn name(self) -> &'static str {

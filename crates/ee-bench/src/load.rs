@@ -185,7 +185,8 @@ impl Line {
         if self.reuse == Reuse::Never || self.answer.is_last {
             return true;
         }
-        !matches!(self.socket.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        let unread = self.socket.try_read(&mut [0]);
+        !matches!(unread, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// The head of the last answer, in lower case.
