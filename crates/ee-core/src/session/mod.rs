@@ -20,6 +20,8 @@ mod refusal;
 mod registration;
 
 #[cfg(test)]
+mod naive_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 pub(crate) mod rig;

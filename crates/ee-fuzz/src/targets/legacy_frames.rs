@@ -13,7 +13,7 @@ pub const TARGET: Target = Target {
     run,
     seeds: frames,
     longest: 8 * 1024,
-    floor: 0,
+    floor: 1300,
 };
 
 fn frames() -> Vec<Vec<u8>> {
