@@ -203,7 +203,7 @@ impl Line {
 
 /// Reads answers from a socket; bytes before `at` are used up. The buffer grows with what comes.
 #[derive(Default)]
-struct Answer {
+pub struct Answer {
     buffer: Vec<u8>,
     at: usize,
     /// The last head said `Connection: close`.
@@ -213,7 +213,7 @@ struct Answer {
 
 impl Answer {
     /// Reads one answer: whether it is a 200, and the length of its body.
-    async fn read(&mut self, socket: &mut TcpStream) -> Result<(bool, usize)> {
+    pub async fn read(&mut self, socket: &mut TcpStream) -> Result<(bool, usize)> {
         let head = self.read_past(socket, b"\r\n\r\n").await?;
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         let accepted = head.starts_with("http/1.1 200");

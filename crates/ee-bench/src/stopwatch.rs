@@ -1,6 +1,6 @@
 //! Wall time, for measuring only.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Started when it is made.
 #[derive(Clone, Copy)]
@@ -15,4 +15,16 @@ impl Stopwatch {
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// What the clock on the wall shows, in seconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "books are handed to a server, which reads it too"
+)]
+pub fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
