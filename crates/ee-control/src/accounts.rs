@@ -1,6 +1,6 @@
 //! Accounts: what they hold, and every line that led there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ee_core::books::{
     AccountNo, EntryNo, outcome,
@@ -16,7 +16,7 @@ use ee_protocol::{
     money::MicroUsd,
     problem::ProblemCode,
 };
-use ee_store::ledger::history::{self, Side};
+use ee_store::ledger::history;
 
 use crate::{
     answers::{Failure, Listed, Reads, holdings, names, position, row_at},
@@ -122,7 +122,11 @@ pub async fn entries(
         Some(books.account_and_parts(no))
     });
     let own = own.await?.ok_or(ABSENT)?;
-    let transfers = newest(books, &own, row_at(after), limit).await?;
+    let from = match after {
+        Some(position) => resumed(position, &own),
+        None => own.clone(),
+    };
+    let transfers = newest(books, from, limit).await?;
     let numbers = transfers
         .rows
         .iter()
@@ -131,7 +135,7 @@ pub async fn entries(
     let name = |no: AccountNo| names.get(&no).cloned().unwrap_or_default();
     let mut lines = Vec::new();
     for row in &transfers.rows {
-        if own.contains(&row.debit) {
+        if own.contains_key(&row.debit) {
             lines.push(line(
                 row,
                 format!("-{}", row.amount),
@@ -139,7 +143,7 @@ pub async fn entries(
                 name(row.credit),
             ));
         }
-        if own.contains(&row.credit) {
+        if own.contains_key(&row.credit) {
             lines.push(line(
                 row,
                 row.amount.to_string(),
@@ -154,24 +158,53 @@ pub async fn entries(
     })
 }
 
+/// Where the history of each account goes on; none: it is at its end.
+type Heads = BTreeMap<AccountNo, Option<EntryNo>>;
+
 /// The newest transfers of these accounts. A page ends between transfers, never inside one.
 async fn newest(
     books: &BooksHandle,
-    own: &BTreeSet<AccountNo>,
-    before: Option<EntryNo>,
+    mut heads: Heads,
     limit: u32,
 ) -> Result<Listed<TransferRow>, Failure> {
     let mut found = Vec::new();
-    for account in own {
-        for side in [Side::Debit, Side::Credit] {
-            let page = history::transfers(books.ledger(), *account, side, before, limit);
-            found.extend(page.await?);
+    for (account, head) in &heads {
+        if let Some(head) = head {
+            found.extend(history::transfers(books.ledger(), *account, *head, limit).await?);
         }
     }
     found.sort_by_key(|row: &TransferRow| std::cmp::Reverse(row.no));
     found.dedup_by_key(|row| row.no);
     found.truncate(limit as usize);
-    Ok(Listed::of(found, limit, |row| position(row.no)))
+    for row in &found {
+        for account in [row.debit, row.credit] {
+            heads
+                .entry(account)
+                .and_modify(|head| *head = row.before(account));
+        }
+    }
+    let more = heads.values().any(Option::is_some);
+    Ok(Listed {
+        rows: found,
+        next: more.then(|| place(&heads)),
+    })
+}
+
+/// `12@7.0,13@5.1`: each account with the transfer that comes next.
+fn place(heads: &Heads) -> String {
+    let heads = heads
+        .iter()
+        .filter_map(|(account, head)| Some(format!("{}@{}", account.0, position((*head)?))));
+    heads.collect::<Vec<_>>().join(",")
+}
+
+/// What a position says about one's own accounts; those opened since have only newer lines.
+fn resumed(place: &str, own: &Heads) -> Heads {
+    let heads = place.split(',').filter_map(|one| {
+        let (account, head) = one.split_once('@')?;
+        Some((AccountNo(account.parse().ok()?), row_at(Some(head))))
+    });
+    heads.filter(|(no, _)| own.contains_key(no)).collect()
 }
 
 fn line(row: &TransferRow, amount: String, account: String, counterparty: String) -> Entry {

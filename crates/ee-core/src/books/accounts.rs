@@ -77,6 +77,7 @@ impl Books {
             posted: MicroUsd::ZERO,
             debits_pending: MicroUsd::ZERO,
             credits_pending: MicroUsd::ZERO,
+            last: None,
         };
         self.accounts.push(row);
         let twin = self.names.insert(name, no);

@@ -212,6 +212,8 @@ impl Books {
         );
         let actor = step.actor.clone();
         let at = step.at;
+        let debit_before = self.account_mut(debit).last.replace(no);
+        let credit_before = self.account_mut(credit).last.replace(no);
         self.transfers.push(TransferRow {
             no,
             kind,
@@ -223,6 +225,8 @@ impl Books {
             reference,
             actor,
             at,
+            debit_before,
+            credit_before,
         });
         no
     }

@@ -1,6 +1,6 @@
 //! Questions about nodes, payers and sums, for those who look at the books without changing them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use ee_protocol::{
     account::AccountId,
@@ -10,7 +10,7 @@ use ee_protocol::{
 };
 
 use super::{
-    AccountNo, Books, NodeNo,
+    AccountNo, Books, EntryNo, NodeNo,
     accounts::Part,
     outcome::Balance,
     rows::{AccountKind, NodePriceRow, NodeRow, PayerRow, StakeTier},
@@ -84,11 +84,13 @@ impl Books {
         rows.filter_map(|row| self.account_shown(row.no))
     }
 
-    /// An account and the parts of it that are accounts of their own.
-    pub fn account_and_parts(&self, no: AccountNo) -> BTreeSet<AccountNo> {
+    /// An account and the parts of it that are accounts of their own, each with its newest
+    /// transfer.
+    pub fn account_and_parts(&self, no: AccountNo) -> BTreeMap<AccountNo, Option<EntryNo>> {
         let parts = [Part::Held, Part::Stake, Part::Unbonding];
         let parts = parts.into_iter().filter_map(|part| self.part_no(no, part));
-        std::iter::once(no).chain(parts).collect()
+        let all = std::iter::once(no).chain(parts);
+        all.map(|no| (no, self.account(no).last)).collect()
     }
 
     /// Who pays for an app.

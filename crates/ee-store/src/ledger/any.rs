@@ -1,6 +1,8 @@
 //! The store that was configured: one type for everybody above.
 
-use super::{Batch, CommitError, Head, LedgerStore, Lookup, MemoryLedger, Page, Row, SqliteLedger};
+use super::{
+    Batch, CommitError, Head, LedgerStore, Lookup, MemoryLedger, Page, Row, SqliteLedger, Trail,
+};
 use crate::{error::StoreError, postgres::PostgresLedger};
 
 /// Where the books are.
@@ -28,6 +30,14 @@ impl LedgerStore for Ledger {
             Self::Sqlite(ledger) => ledger.lookup(wanted).await,
             Self::Postgres(ledger) => ledger.lookup(wanted).await,
             Self::Memory(ledger) => ledger.lookup(wanted).await,
+        }
+    }
+
+    async fn trail(&self, trail: Trail) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(ledger) => ledger.trail(trail).await,
+            Self::Postgres(ledger) => ledger.trail(trail).await,
+            Self::Memory(ledger) => ledger.trail(trail).await,
         }
     }
 

@@ -1,26 +1,18 @@
-//! Between the books and their tables: what a batch changed, what the start loads, what a command
-//! needs.
+//! From the books to their tables: what a batch writes, and the journal's own rows.
 
-use std::time::Duration;
-
-use ee_core::books::{
-    Changes, Rows,
-    known::RequestKey,
-    rows::{AbuseRow, LockState, MeterKey, MeterRow, PolicyRow, SettlementRow, SettlementState},
-};
+use ee_core::books::{Changes, known::RequestKey, rows::MeterKey};
 use ee_core::journal::{Body, Header, Root};
-use ee_protocol::{period::PERIOD_MAX_MS, time::Timestamp};
 
 use super::{
-    Batch, Cell, Direction, Head, LedgerStore, Lookup, Page, Row, Table, TableChange,
+    Batch, Cell, Head, LedgerStore, Lookup, Row, TableChange,
     requests::Requests,
     rows::{field::Field, stored::Stored, tables::*},
     tables::JOURNAL,
 };
 use crate::error::StoreError;
 
-/// Rows read at once while loading: a bounded piece of memory, and a bounded read transaction.
-const PAGE_ROWS: u32 = 10_000;
+pub use super::start::load;
+pub(crate) use super::walk::{each, key_order};
 
 /// What a batch writes, table by table.
 pub fn changes(changes: &Changes) -> Vec<TableChange> {
@@ -210,139 +202,4 @@ fn put<T: Stored>(rows: &[T]) -> TableChange {
         put: rows.iter().map(T::to_row).collect(),
         delete: Vec::new(),
     }
-}
-
-/// What the books hold in memory, as of the last commit.
-///
-/// # Errors
-/// When the store cannot be read, or holds what no server wrote.
-pub async fn load<S: LedgerStore>(store: &S) -> Result<Rows, StoreError> {
-    let head = store.head().await?;
-    let policies: Vec<PolicyRow> = all(store).await?;
-    let recent = recent(&policies, head.at);
-    let open = vec![("state", LockState::Open.number().to_cell())];
-    Ok(Rows {
-        seq: ee_core::books::Seq(head.seq),
-        at: head.at,
-        accounts: all(store).await?,
-        meters: kept(store, |row: &MeterRow| row.key.period.end() >= recent).await?,
-        locks: pages(store, open, |_| true).await?,
-        payers: all(store).await?,
-        policies,
-        nodes: all(store).await?,
-        prices: all(store).await?,
-        facts: kept(store, |fact: &ee_core::books::rows::FactRow| {
-            fact.until.is_none_or(|until| until >= recent)
-        })
-        .await?,
-        observers: all(store).await?,
-        settlements: kept(store, |row: &SettlementRow| {
-            row.state == SettlementState::Settling || row.key.period.end() >= recent
-        })
-        .await?,
-        abuse: kept(store, |report: &AbuseRow| {
-            let decided = report.decision.as_ref().map(|decision| decision.at);
-            decided.is_none_or(|at| at >= recent)
-        })
-        .await?,
-        slashes: kept(store, |slash: &ee_core::books::rows::SlashRow| {
-            slash.decision.is_none()
-        })
-        .await?,
-        unbondings: kept(store, |row: &ee_core::books::rows::UnbondingRow| {
-            row.amount.micros() > 0
-        })
-        .await?,
-        holds: kept(store, |row: &ee_core::books::rows::HoldRow| {
-            row.amount.micros() > 0
-        })
-        .await?,
-        claims: kept(store, |row: &ee_core::books::rows::ClaimRow| {
-            row.amount.micros() > 0
-        })
-        .await?,
-    })
-}
-
-/// Whatever ended before this concerns no period that may still be judged: the longest period, and
-/// the longest time that any policy gave for its settlement.
-fn recent(policies: &[PolicyRow], now: Timestamp) -> Timestamp {
-    let deadlines = policies.iter().map(|row| row.policy.settlement_deadline_s);
-    let deadline = Duration::from_secs(deadlines.max().unwrap_or(0).into());
-    let longest = Duration::from_millis(PERIOD_MAX_MS.unsigned_abs());
-    now.before(deadline + longest)
-}
-
-/// Every row of a table.
-///
-/// # Errors
-/// When the store cannot be read, or holds what no server wrote.
-pub(crate) async fn all<S: LedgerStore, T: Stored>(store: &S) -> Result<Vec<T>, StoreError> {
-    pages(store, Vec::new(), |_| true).await
-}
-
-/// Hands over every row of a table, page by page.
-///
-/// # Errors
-/// When the store cannot be read, or holds what no server wrote.
-pub(crate) async fn each<S: LedgerStore, T: Stored>(
-    store: &S,
-    take: impl FnMut(T),
-) -> Result<(), StoreError> {
-    each_of(store, Vec::new(), take).await
-}
-
-async fn kept<S: LedgerStore, T: Stored>(
-    store: &S,
-    keep: impl Fn(&T) -> bool,
-) -> Result<Vec<T>, StoreError> {
-    pages(store, Vec::new(), keep).await
-}
-
-async fn pages<S: LedgerStore, T: Stored>(
-    store: &S,
-    equals: Vec<(&'static str, Cell)>,
-    keep: impl Fn(&T) -> bool,
-) -> Result<Vec<T>, StoreError> {
-    let mut found = Vec::new();
-    let take = |row| {
-        if keep(&row) {
-            found.push(row);
-        }
-    };
-    each_of(store, equals, take).await?;
-    Ok(found)
-}
-
-async fn each_of<S: LedgerStore, T: Stored>(
-    store: &S,
-    equals: Vec<(&'static str, Cell)>,
-    mut take: impl FnMut(T),
-) -> Result<(), StoreError> {
-    let mut after = None;
-    loop {
-        let rows = store
-            .page(Page {
-                table: T::TABLE,
-                equals: equals.clone(),
-                order: key_order(T::TABLE),
-                after: after.take(),
-                direction: Direction::Ascending,
-                limit: PAGE_ROWS,
-            })
-            .await?;
-        let more = rows.len() == PAGE_ROWS as usize;
-        after = rows.last().map(|row| T::TABLE.key_of(row).to_vec());
-        for row in rows {
-            take(T::from_row(row)?);
-        }
-        if !more {
-            return Ok(());
-        }
-    }
-}
-
-/// The names of a table's key, for a page in its order.
-pub(crate) fn key_order(table: &'static Table) -> &'static [&'static str] {
-    &table.order[..table.key]
 }

@@ -114,6 +114,9 @@ pub struct Table {
     pub order: &'static [&'static str],
     /// How many columns the primary key has.
     pub key: usize,
+    /// How many leading columns, the key's included, never change while the row is there: a row
+    /// that is written again leaves them, and their indexes, alone.
+    pub fixed: usize,
     /// How its rows live.
     pub discipline: Discipline,
 }
@@ -122,6 +125,11 @@ impl Table {
     /// The columns of the primary key.
     pub fn key_columns(&self) -> &'static [Column] {
         &self.columns[..self.key]
+    }
+
+    /// The columns that a row written again may change.
+    pub fn changing(&self) -> &'static [Column] {
+        &self.columns[self.fixed..]
     }
 
     /// Where a column stands.
@@ -138,5 +146,17 @@ impl Table {
     /// The primary key of a row.
     pub fn key_of<'a>(&self, row: &'a [Cell]) -> &'a [Cell] {
         &row[..self.key]
+    }
+}
+
+/// A condition that is written out instead of bound: NULL, which no `=` finds; and a state,
+/// because a partial index serves only what the planner sees.
+pub(crate) fn spelled(column: &str, value: &Cell) -> Option<String> {
+    match value {
+        Cell::Null => Some(format!("{column} IS NULL")),
+        Cell::Int(number) if column.trim_matches('"') == "state" => {
+            Some(format!("{column} = {number}"))
+        }
+        Cell::Int(_) | Cell::Text(_) | Cell::Blob(_) => None,
     }
 }

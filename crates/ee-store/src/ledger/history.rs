@@ -15,7 +15,7 @@ use ee_core::books::{
 use ee_protocol::{period::Period, time::Timestamp};
 
 use super::{
-    Cell, Direction, LedgerStore, Lookup, Page,
+    Cell, Direction, LedgerStore, Lookup, Page, Trail,
     rows::{field::Field, stored::Stored},
 };
 use crate::error::StoreError;
@@ -24,28 +24,15 @@ use crate::error::StoreError;
 /// so a month of a node that loses its line every hour is far below.
 const FACTS_MAX: u32 = 10_000;
 
-/// Which side of a transfer an account stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// It pays.
-    Debit,
-    /// It is paid.
-    Credit,
-}
-
-/// Transfers on one side of an account.
+/// The transfers of an account from this one back. What the account does not stand in is not its
+/// history.
 pub async fn transfers(
     ledger: &impl LedgerStore,
     account: AccountNo,
-    side: Side,
-    before: Option<EntryNo>,
+    from: EntryNo,
     limit: u32,
 ) -> Result<Vec<TransferRow>, StoreError> {
-    let column = match side {
-        Side::Debit => "debit",
-        Side::Credit => "credit",
-    };
-    newest(ledger, vec![(column, account.to_cell())], before, limit).await
+    typed(ledger.trail(Trail::of(account, from, limit)).await?)
 }
 
 /// One transfer.

@@ -9,7 +9,7 @@ use ee_core::journal::LedgerId;
 
 use super::{
     Batch, Cell, CommitError, Direction, Head, LedgerStore, Lookup, Page, Row, Table, TableChange,
-    cell::Discipline,
+    Trail, cell::Discipline,
 };
 use crate::error::StoreError;
 
@@ -134,6 +134,12 @@ impl Inner {
                 table.name
             );
             if let Some(row) = before {
+                assert_eq!(
+                    row[..table.fixed],
+                    kept[table.key_of(&row)][..table.fixed],
+                    "these columns of {} never change",
+                    table.name
+                );
                 unindex(&mut self.indexes, table, &row);
             }
             index(&mut self.indexes, table, row);
@@ -248,6 +254,12 @@ impl LedgerStore for MemoryLedger {
     async fn lookup(&self, wanted: Vec<Lookup>) -> Result<Vec<Vec<Row>>, StoreError> {
         let mut inner = self.inner();
         Ok(wanted.iter().map(|one| inner.look_up(one)).collect())
+    }
+
+    async fn trail(&self, trail: Trail) -> Result<Vec<Row>, StoreError> {
+        let inner = self.inner();
+        let rows = inner.tables.get(Trail::table().name);
+        trail.follow(|no| rows?.get(no).cloned())
     }
 
     async fn page(&self, page: Page) -> Result<Vec<Row>, StoreError> {

@@ -24,13 +24,18 @@ pub mod needs;
 pub mod requests;
 pub mod rows;
 mod sqlite;
+mod start;
 pub mod tables;
+mod trail;
+mod walk;
 
 pub use any::Ledger;
+pub(crate) use cell::spelled;
 pub use cell::{Cell, Column, ColumnKind, Discipline, Presence, Row, Table};
 pub use memory::{Fault, MemoryLedger};
 pub use sqlite::SqliteLedger;
 pub use tables::{JOURNAL, REQUEST, TABLES};
+pub use trail::Trail;
 
 /// Where the books stand: one row, moved by every commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +154,9 @@ pub trait LedgerStore: Clone + Send + Sync + 'static {
         &self,
         wanted: Vec<Lookup>,
     ) -> impl Future<Output = Result<Vec<Vec<Row>>, StoreError>> + Send;
+
+    /// A part of an account's history.
+    fn trail(&self, trail: Trail) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
 
     /// One page of a table.
     fn page(&self, page: Page) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;

@@ -7,11 +7,16 @@ use ee_core::books::{
     known::RequestKey,
     rows::{AbuseRow, AccountRow, ClientRow, MeterRow, RequestRow, SettlementKey, SettlementRow},
 };
-use ee_protocol::{account::AccountId, time::Timestamp};
+use ee_protocol::{
+    account::AccountId,
+    period::{PERIOD_MAX_MS, Period},
+    time::Timestamp,
+};
 
 use super::{
-    Cell, LedgerStore, Lookup, Row, Table,
+    Cell, LedgerStore, Lookup, Table,
     rows::{field::Field, stored::Stored, tables::*},
+    walk::{Walk, walk},
 };
 use crate::error::StoreError;
 
@@ -132,37 +137,45 @@ async fn add_settlement<S: LedgerStore>(
     Ok(())
 }
 
-/// The settlements and meters that an abuse report may take back.
+/// The settlements and meters that an abuse report may take back: those of periods that it
+/// touches, however many the node has.
 async fn add_periods<S: LedgerStore>(
     store: &S,
     report: &AbuseRow,
     known: &mut Known,
 ) -> Result<(), StoreError> {
-    let of_node = |table| Lookup {
-        table,
-        columns: &["node"],
-        values: vec![report.node.to_cell()],
-    };
-    let answers = store
-        .lookup(vec![of_node(&SETTLEMENT), of_node(&METER)])
-        .await?;
-    let [settlements, meters] = <[Vec<Row>; 2]>::try_from(answers)
-        .map_err(|_| StoreError::Corrupt("an answer is missing".to_owned()))?;
     let until = report.until.unwrap_or(Timestamp::FAR_FUTURE);
-    let touches =
-        |period: ee_protocol::period::Period| period.end() > report.from && period.start() < until;
-    for row in settlements {
-        let row = SettlementRow::from_row(row)?;
-        if touches(row.key.period) {
+    let began = |period: Period| period.start() < until;
+    let touches = |period: Period| period.end() > report.from && began(period);
+    let settlements = of_node(report, &["start_ms", "end_ms"]);
+    walk(store, settlements, |row: SettlementRow| {
+        let period = row.key.period;
+        if touches(period) {
             known.settlements.insert(row.key, row);
         }
-    }
-    for row in meters {
-        let row = MeterRow::from_row(row)?;
+        began(period)
+    })
+    .await?;
+    let meters = of_node(report, &["start_ms", "end_ms", "account"]);
+    walk(store, meters, |row: MeterRow| {
         let (node, period): (AccountNo, _) = (row.key.node, row.key.period);
         if touches(period) {
             known.meters.or_default((node, period)).push(row);
         }
+        began(period)
+    })
+    .await
+}
+
+/// Rows of the node from the first period that may touch the report.
+fn of_node(report: &AbuseRow, order: &'static [&'static str]) -> Walk {
+    let from_ms = report.from.unix_micros().div_euclid(1_000);
+    let first = from_ms.saturating_sub(PERIOD_MAX_MS + 1);
+    let others = order.iter().skip(1).map(|_| i64::MAX);
+    let after = std::iter::once(first).chain(others).map(Cell::Int);
+    Walk {
+        equals: vec![("node", report.node.to_cell())],
+        order,
+        after: Some(after.collect()),
     }
-    Ok(())
 }

@@ -11,7 +11,9 @@ use rusqlite::{
 
 use super::{
     Batch, Cell, CommitError, Direction, Head, LedgerStore, Lookup, Page, Row, Table, TableChange,
+    Trail,
     cell::{Column, Discipline},
+    spelled,
 };
 use crate::{
     Store,
@@ -62,6 +64,12 @@ impl LedgerStore for SqliteLedger {
                 wanted.iter().map(|one| look_up(db, one)).collect()
             })
             .await
+    }
+
+    async fn trail(&self, trail: Trail) -> Result<Vec<Row>, StoreError> {
+        let read =
+            move |db: &Connection| read_rows(db, &Trail::sql(), Trail::table(), &trail.values());
+        self.store.read(read).await
     }
 
     async fn page(&self, page: Page) -> Result<Vec<Row>, StoreError> {
@@ -179,12 +187,30 @@ fn change_table(db: &Connection, change: &TableChange) -> Result<(), StoreError>
             delete.execute(params_from_iter(key))?;
         }
     }
-    if !change.put.is_empty() {
-        let mut put = db.prepare_cached(&put_sql(change.table))?;
-        for row in &change.put {
-            let written = put.execute(params_from_iter(row))?;
-            assert_eq!(written, 1, "a put writes its row of {}", change.table.name);
-        }
+    if change.put.is_empty() {
+        return Ok(());
+    }
+    let mut insert = db.prepare_cached(&insert_sql(change.table))?;
+    let mut update = match change.table.discipline {
+        Discipline::Appended => None,
+        // Most rows are there already: an upsert would try the row's insertion first, and look
+        // into every index for it.
+        Discipline::Kept => Some(db.prepare_cached(&update_sql(change.table))?),
+    };
+    for row in &change.put {
+        let found = match &mut update {
+            Some(update) => {
+                let changed = &row[row.len() - updated(change.table).len()..];
+                let values = changed.iter().chain(change.table.key_of(row));
+                update.execute(params_from_iter(values))?
+            }
+            None => 0,
+        };
+        let written = match found {
+            0 => insert.execute(params_from_iter(row))?,
+            found => found,
+        };
+        assert_eq!(written, 1, "a put writes its row of {}", change.table.name);
     }
     Ok(())
 }
@@ -197,14 +223,27 @@ fn look_up(db: &Connection, wanted: &Lookup) -> Result<Vec<Row>, StoreError> {
 
 pub(super) fn read_page(db: &Connection, page: &Page) -> Result<Vec<Row>, StoreError> {
     let mut sql = select_sql(page.table);
-    write_conditions(&mut sql, page.equals.iter().map(|(column, _)| *column));
-    let mut values: Row = page.equals.iter().map(|(_, value)| value.clone()).collect();
+    let mut values = Row::new();
+    for (at, (column, value)) in page.equals.iter().enumerate() {
+        let joint = if at == 0 { "WHERE" } else { "AND" };
+        let _ = match spelled(column, value) {
+            Some(condition) => write!(sql, " {joint} {condition}"),
+            None => {
+                values.push(value.clone());
+                write!(sql, " {joint} {column} = ?")
+            }
+        };
+    }
     let (sign, word) = match page.direction {
         Direction::Ascending => (">", "ASC"),
         Direction::Descending => ("<", "DESC"),
     };
     if let Some(after) = &page.after {
-        let joint = if values.is_empty() { "WHERE" } else { "AND" };
+        let joint = if page.equals.is_empty() {
+            "WHERE"
+        } else {
+            "AND"
+        };
         let marks = vec!["?"; page.order.len()].join(", ");
         let order = page.order.join(", ");
         let _ = write!(sql, " {joint} ({order}) {sign} ({marks})");
@@ -266,28 +305,29 @@ fn write_conditions(sql: &mut String, columns: impl Iterator<Item = &'static str
     }
 }
 
-fn put_sql(table: &Table) -> String {
+fn insert_sql(table: &Table) -> String {
     let marks = vec!["?"; table.columns.len()].join(", ");
     let columns = names(table.columns).join(", ");
-    let insert = format!("INSERT INTO {} ({columns}) VALUES ({marks})", table.name);
-    match table.discipline {
-        Discipline::Appended => insert,
-        Discipline::Kept => format!("{insert} {}", on_conflict(table)),
-    }
+    format!("INSERT INTO {} ({columns}) VALUES ({marks})", table.name)
 }
 
-fn on_conflict(table: &Table) -> String {
-    let key = names(table.key_columns()).join(", ");
-    // A row that is all key is set to itself, so that a put always counts one row.
-    let values = match table.columns.len() - table.key {
-        0 => names(&table.columns[..1]),
-        _ => names(&table.columns[table.key..]),
-    };
-    let set: Vec<String> = values
+/// Takes what may change, then the key.
+fn update_sql(table: &Table) -> String {
+    let set: Vec<String> = updated(table)
         .iter()
-        .map(|name| format!("{name} = excluded.{name}"))
+        .map(|column| format!("{} = ?", column.name))
         .collect();
-    format!("ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "))
+    let mut sql = format!("UPDATE {} SET {}", table.name, set.join(", "));
+    write_conditions(&mut sql, names(table.key_columns()).into_iter());
+    sql
+}
+
+/// A row that is all key is set to itself, so that a put always counts one row.
+fn updated(table: &Table) -> &'static [Column] {
+    match table.changing() {
+        [] => table.key_columns(),
+        some => some,
+    }
 }
 
 fn delete_sql(table: &Table) -> String {

@@ -32,6 +32,7 @@ pub static JOURNAL: Table = Table {
         "root",
     ],
     key: 1,
+    fixed: 8,
     discipline: Discipline::Appended,
 };
 

@@ -10,7 +10,7 @@ CREATE TABLE head (
 
 CREATE TABLE journal (
     batch INTEGER NOT NULL PRIMARY KEY CHECK (batch > 0),
-    first_seq INTEGER NOT NULL UNIQUE CHECK (first_seq > 0),
+    first_seq INTEGER NOT NULL CHECK (first_seq > 0),
     count INTEGER NOT NULL CHECK (count > 0),
     at_us INTEGER NOT NULL,
     epoch INTEGER NOT NULL CHECK (epoch > 0),
@@ -39,9 +39,12 @@ CREATE TABLE account (
     posted INTEGER NOT NULL,
     debits_pending INTEGER NOT NULL CHECK (debits_pending >= 0),
     credits_pending INTEGER NOT NULL CHECK (credits_pending >= 0),
+    last INTEGER,
     CHECK (kind = 8 OR posted >= debits_pending)
 ) STRICT;
 
+-- An account's history goes from account.last back through debit_before and credit_before: an index
+-- by account would be written anew, page by page, with every batch.
 CREATE TABLE transfer (
     no INTEGER NOT NULL PRIMARY KEY,
     kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 16),
@@ -53,12 +56,10 @@ CREATE TABLE transfer (
     reference TEXT,
     actor TEXT NOT NULL,
     at_us INTEGER NOT NULL,
+    debit_before INTEGER CHECK (debit_before < no),
+    credit_before INTEGER CHECK (credit_before < no),
     CHECK (amount > 0 AND debit <> credit)
 ) STRICT;
-
-CREATE INDEX transfer_by_debit ON transfer (debit);
-
-CREATE INDEX transfer_by_credit ON transfer (credit);
 
 CREATE TRIGGER transfer_keeps_rows
 BEFORE DELETE ON transfer
@@ -85,6 +86,9 @@ CREATE TABLE meter (
     clawed_back INTEGER NOT NULL CHECK (clawed_back BETWEEN 0 AND posted),
     PRIMARY KEY (node, start_ms, end_ms, account)
 ) STRICT, WITHOUT ROWID;
+
+-- A start reads what may still be judged, not the history.
+CREATE INDEX meter_by_end ON meter (end_ms, node, start_ms, account);
 
 CREATE TABLE lock (
     no INTEGER NOT NULL PRIMARY KEY,
@@ -246,6 +250,8 @@ CREATE TABLE fact (
 
 CREATE INDEX fact_by_node ON fact (node);
 
+CREATE INDEX fact_by_end ON fact (until_us);
+
 CREATE TABLE observer (
     epoch INTEGER NOT NULL PRIMARY KEY CHECK (epoch > 0),
     replica TEXT NOT NULL,
@@ -277,6 +283,8 @@ CREATE TABLE settlement (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX settlement_by_period ON settlement (start_ms, end_ms);
+
+CREATE INDEX settlement_open ON settlement (node, start_ms, end_ms) WHERE state = 1;
 
 CREATE TRIGGER settlement_is_judged_once
 BEFORE UPDATE ON settlement
@@ -327,6 +335,8 @@ CREATE TABLE unbonding (
     free_at_us INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX unbonding_by_amount ON unbonding (amount, no);
+
 CREATE TABLE hold (
     node INTEGER NOT NULL,
     start_ms INTEGER NOT NULL,
@@ -336,9 +346,13 @@ CREATE TABLE hold (
     PRIMARY KEY (node, start_ms, end_ms)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX hold_by_amount ON hold (amount, node, start_ms, end_ms);
+
 CREATE TABLE claim (
     no INTEGER NOT NULL PRIMARY KEY,
     node INTEGER NOT NULL,
     account INTEGER NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0)
 ) STRICT;
+
+CREATE INDEX claim_by_amount ON claim (amount, no);

@@ -21,7 +21,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE journal (
     batch BIGINT NOT NULL PRIMARY KEY CHECK (batch > 0),
-    first_seq BIGINT NOT NULL UNIQUE CHECK (first_seq > 0),
+    first_seq BIGINT NOT NULL CHECK (first_seq > 0),
     count BIGINT NOT NULL CHECK (count > 0),
     at_us BIGINT NOT NULL,
     epoch BIGINT NOT NULL CHECK (epoch > 0),
@@ -35,6 +35,7 @@ BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- Numbers of rows ("no") are seq * 2^22 + idx: one integer in the order of time.
+-- Room in each page for the next version of its rows: no index is written then.
 CREATE TABLE account (
     no BIGINT NOT NULL PRIMARY KEY CHECK (no > 0),
     name TEXT COLLATE "C" NOT NULL UNIQUE,
@@ -42,9 +43,12 @@ CREATE TABLE account (
     posted BIGINT NOT NULL,
     debits_pending BIGINT NOT NULL CHECK (debits_pending >= 0),
     credits_pending BIGINT NOT NULL CHECK (credits_pending >= 0),
+    last BIGINT,
     CHECK (kind = 8 OR posted >= debits_pending)
-);
+) WITH (fillfactor = 60);
 
+-- An account's history goes from account.last back through debit_before and credit_before: an index
+-- by account would be written anew, page by page, with every batch.
 CREATE TABLE transfer (
     no BIGINT NOT NULL PRIMARY KEY,
     kind BIGINT NOT NULL CHECK (kind BETWEEN 1 AND 16),
@@ -56,12 +60,10 @@ CREATE TABLE transfer (
     reference TEXT COLLATE "C",
     actor TEXT COLLATE "C" NOT NULL,
     at_us BIGINT NOT NULL,
+    debit_before BIGINT CHECK (debit_before < no),
+    credit_before BIGINT CHECK (credit_before < no),
     CHECK (amount > 0 AND debit <> credit)
 );
-
-CREATE INDEX transfer_by_debit ON transfer (debit);
-
-CREATE INDEX transfer_by_credit ON transfer (credit);
 
 CREATE TRIGGER transfer_keeps_rows
 BEFORE UPDATE OR DELETE OR TRUNCATE ON transfer
@@ -80,6 +82,9 @@ CREATE TABLE meter (
     clawed_back BIGINT NOT NULL CHECK (clawed_back BETWEEN 0 AND posted),
     PRIMARY KEY (node, start_ms, end_ms, account)
 );
+
+-- A start reads what may still be judged, not the history.
+CREATE INDEX meter_by_end ON meter (end_ms, node, start_ms, account);
 
 CREATE TABLE lock (
     no BIGINT NOT NULL PRIMARY KEY,
@@ -215,6 +220,8 @@ CREATE TABLE fact (
 
 CREATE INDEX fact_by_node ON fact (node);
 
+CREATE INDEX fact_by_end ON fact (until_us, no);
+
 CREATE TABLE observer (
     epoch BIGINT NOT NULL PRIMARY KEY CHECK (epoch > 0),
     replica TEXT COLLATE "C" NOT NULL,
@@ -245,7 +252,9 @@ CREATE TABLE settlement (
     PRIMARY KEY (node, start_ms, end_ms)
 );
 
-CREATE INDEX settlement_by_period ON settlement (start_ms, end_ms);
+CREATE INDEX settlement_by_period ON settlement (start_ms, end_ms, node);
+
+CREATE INDEX settlement_open ON settlement (node, start_ms, end_ms) WHERE state = 1;
 
 CREATE TRIGGER settlement_is_judged_once
 BEFORE UPDATE ON settlement
@@ -294,6 +303,8 @@ CREATE TABLE unbonding (
     free_at_us BIGINT NOT NULL
 );
 
+CREATE INDEX unbonding_by_amount ON unbonding (amount, no);
+
 CREATE TABLE hold (
     node BIGINT NOT NULL,
     start_ms BIGINT NOT NULL,
@@ -303,9 +314,13 @@ CREATE TABLE hold (
     PRIMARY KEY (node, start_ms, end_ms)
 );
 
+CREATE INDEX hold_by_amount ON hold (amount, node, start_ms, end_ms);
+
 CREATE TABLE claim (
     no BIGINT NOT NULL PRIMARY KEY,
     node BIGINT NOT NULL,
     account BIGINT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount >= 0)
 );
+
+CREATE INDEX claim_by_amount ON claim (amount, no);

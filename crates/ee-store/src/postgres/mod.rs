@@ -32,7 +32,7 @@ pub use error::PostgresError;
 use self::{error::text, line::Lines, write::Attempt};
 use crate::{
     error::StoreError,
-    ledger::{Batch, CommitError, Head, LedgerStore, Lookup, Page, Row},
+    ledger::{Batch, CommitError, Head, LedgerStore, Lookup, Page, Row, Trail},
 };
 
 /// How long a commit waits for PostgreSQL to say what became of it. Requests that need no books
@@ -162,6 +162,10 @@ impl LedgerStore for PostgresLedger {
             return Ok(Vec::new());
         }
         read::look_up(&*self.lines.look.session().await?, &wanted).await
+    }
+
+    async fn trail(&self, trail: Trail) -> Result<Vec<Row>, StoreError> {
+        read::trail(&*self.lines.page.session().await?, &trail).await
     }
 
     async fn page(&self, page: Page) -> Result<Vec<Row>, StoreError> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    ledger::{Column, Head, Lookup, Page, Row, Table},
+    ledger::{Column, Head, Lookup, Page, Row, Table, Trail, spelled},
 };
 
 /// Where the books stand.
@@ -99,7 +99,9 @@ async fn search(session: &Session, group: &Group<'_>) -> Result<Vec<(usize, Row)
 
 /// One page of a table.
 pub(super) async fn page(session: &Session, page: &Page) -> Result<Vec<Row>, StoreError> {
-    let equals = page.equals.iter().map(|(_, value)| value);
+    let equals = page.equals.iter();
+    let equals = equals.filter(|(column, value)| spelled(column, value).is_none());
+    let equals = equals.map(|(_, value)| value);
     let values: Vec<Value<'_>> = equals
         .chain(page.after.iter().flatten())
         .map(Value::One)
@@ -109,6 +111,18 @@ pub(super) async fn page(session: &Session, page: &Page) -> Result<Vec<Row>, Sto
         .iter()
         .map(|row| cells::row(page.table.columns, row, 0));
     rows.collect()
+}
+
+/// A part of an account's history.
+pub(super) async fn trail(session: &Session, trail: &Trail) -> Result<Vec<Row>, StoreError> {
+    let values = trail.values();
+    let values: Vec<Value<'_>> = values.iter().map(Value::One).collect();
+    let found = query(session, &Trail::sql(), &values).await?;
+    let columns = Trail::table().columns;
+    found
+        .iter()
+        .map(|row| cells::row(columns, row, 0))
+        .collect()
 }
 
 async fn query(

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::ledger::{Column, ColumnKind, Direction, Discipline, Page, Table};
+use crate::ledger::{Column, ColumnKind, Direction, Discipline, Page, Table, spelled};
 
 /// Moves the head if it is as expected, and otherwise fails the whole transaction: a COMMIT that is
 /// already under way then undoes it. That is how one round trip can carry a compare-and-set, the
@@ -48,9 +48,9 @@ pub(super) fn put(table: &Table) -> String {
 fn on_conflict(table: &Table) -> String {
     let key = names(table.key_columns()).join(", ");
     // A row that is all key is set to itself, so that a put always counts one row.
-    let values = match table.columns.len() - table.key {
-        0 => names(&table.columns[..1]),
-        _ => names(&table.columns[table.key..]),
+    let values = match table.changing() {
+        [] => names(&table.columns[..1]),
+        some => names(some),
     };
     let set: Vec<String> = values
         .iter()
@@ -95,8 +95,16 @@ pub(super) fn page(page: &Page) -> String {
     let columns = names(page.table.columns).join(", ");
     let mut sql = format!("SELECT {columns} FROM \"{}\"", page.table.name);
     let mut joint = "WHERE";
-    for (at, (column, _)) in (1..).zip(&page.equals) {
-        let _ = write!(sql, " {joint} \"{column}\" = ${at}");
+    let mut bound = 0;
+    for (column, value) in &page.equals {
+        let column = format!("\"{column}\"");
+        let _ = match spelled(&column, value) {
+            Some(condition) => write!(sql, " {joint} {condition}"),
+            None => {
+                bound += 1;
+                write!(sql, " {joint} {column} = ${bound}")
+            }
+        };
         joint = "AND";
     }
     let (sign, word) = match page.direction {
@@ -109,7 +117,7 @@ pub(super) fn page(page: &Page) -> String {
         .map(|name| format!("\"{name}\""))
         .collect();
     if page.after.is_some() {
-        let from = page.equals.len() + 1;
+        let from = bound + 1;
         let marks: Vec<String> = (from..from + order.len())
             .map(|n| format!("${n}"))
             .collect();

@@ -1,8 +1,10 @@
 //! What every store of the books must do, in cells: nothing here knows what a row means.
 
+use ee_core::books::{AccountNo, EntryNo, Seq};
 use ee_store::ledger::{
     Cell, CommitError, Direction, Head, JOURNAL, LedgerStore, Lookup, Page, REQUEST, Row,
-    TableChange,
+    TableChange, history,
+    tables::{FACT, TRANSFER, USAGE},
 };
 
 use crate::{
@@ -26,6 +28,8 @@ over_every_store! {
     pages_keep_to_their_filter;
     texts_sort_by_their_bytes;
     a_large_batch_is_one_batch;
+    a_history_goes_back_from_line_to_line_and_leaves_no_account;
+    what_is_empty_or_in_a_state_is_found;
 }
 
 async fn books_begin_with_a_fresh_head(store: impl LedgerStore) {
@@ -275,4 +279,102 @@ async fn a_large_batch_is_one_batch(store: impl LedgerStore) {
     batch.changes.push(put(&REQUEST, rows.clone()));
     store.commit(batch).await.unwrap();
     assert_eq!(all(&store, &REQUEST).await, rows);
+}
+
+async fn a_history_goes_back_from_line_to_line_and_leaves_no_account(store: impl LedgerStore) {
+    // From whom, to whom, and the line before of either.
+    let lines = [
+        (1, 2, None, None),
+        (2, 3, Some(1), None),
+        (1, 3, Some(1), Some(2)),
+        (2, 1, Some(2), Some(3)),
+    ];
+    let mut batch = batch_on(&Head::fresh(LEDGER), 4);
+    let rows = (1..).zip(lines).map(|(seq, line)| transfer_row(seq, line));
+    batch.changes.push(put(&TRANSFER, rows.collect()));
+    store.commit(batch).await.unwrap();
+    for (account, from, limit, expected) in [
+        (1, 4, 9, &[4, 3, 1][..]),
+        (1, 4, 2, &[4, 3]),
+        (1, 3, 9, &[3, 1]),
+        (2, 4, 9, &[4, 2, 1]),
+        (3, 3, 9, &[3, 2]),
+        (3, 4, 9, &[]),
+        (1, 7, 9, &[]),
+    ] {
+        let found = history::transfers(&store, AccountNo(account), entry(from), limit).await;
+        let found: Vec<u64> = found.unwrap().iter().map(|row| row.no.seq.0).collect();
+        assert_eq!(found, expected, "{account} from {from}");
+    }
+}
+
+fn entry(seq: u64) -> EntryNo {
+    EntryNo {
+        seq: Seq(seq),
+        idx: 0,
+    }
+}
+
+/// A number as it stands in a table: seq * 2^22 + idx.
+fn number(seq: i64) -> Cell {
+    Cell::Int(seq << 22)
+}
+
+type Line = (i64, i64, Option<i64>, Option<i64>);
+
+fn transfer_row(seq: i64, (debit, credit, debit_before, credit_before): Line) -> Row {
+    let before = |seq: Option<i64>| seq.map_or(Cell::Null, number);
+    vec![
+        number(seq),
+        Cell::Int(2),
+        Cell::Int(debit),
+        Cell::Int(credit),
+        Cell::Int(100),
+        Cell::Null,
+        Cell::Null,
+        Cell::Null,
+        text("system"),
+        Cell::Int(1),
+        before(debit_before),
+        before(credit_before),
+    ]
+}
+
+async fn what_is_empty_or_in_a_state_is_found(store: impl LedgerStore) {
+    let fact = |seq, until: Cell| {
+        let [kind, from, cause, ending] = [1, 0, 0, 1].map(Cell::Int);
+        let begin = [number(seq), Cell::Null, kind, from, until];
+        [&begin[..], &[cause, Cell::Null, ending]].concat()
+    };
+    let usage = |seq, state| {
+        let ids = [Cell::Null, Cell::Null];
+        let meter = [1, 1, 0, 1, 1].map(Cell::Int);
+        let rest = [Cell::Int(5), Cell::Int(1), Cell::Null, Cell::Int(state)];
+        [&[number(seq)][..], &meter, &ids, &rest].concat()
+    };
+    let mut batch = batch_on(&Head::fresh(LEDGER), 1);
+    let facts = [(1, Cell::Null), (2, Cell::Int(7)), (3, Cell::Null)];
+    let facts = facts.map(|(seq, until)| fact(seq, until)).to_vec();
+    let used = [(4, 1), (5, 2), (6, 1)];
+    let used = used.map(|(seq, state)| usage(seq, state)).to_vec();
+    batch.changes.push(put(&FACT, facts.clone()));
+    batch.changes.push(put(&USAGE, used.clone()));
+    store.commit(batch).await.unwrap();
+    let page = |table, equals, after| Page {
+        table,
+        equals,
+        order: &["no"],
+        after,
+        direction: Direction::Ascending,
+        limit: 9,
+    };
+    let open = vec![("until_us", Cell::Null)];
+    let found = store.page(page(&FACT, open.clone(), None)).await.unwrap();
+    assert_eq!(found, [facts[0].clone(), facts[2].clone()]);
+    let behind = Some(vec![number(1)]);
+    let found = store.page(page(&FACT, open, behind.clone())).await.unwrap();
+    assert_eq!(found, [facts[2].clone()]);
+    let collected = vec![("account", Cell::Int(1)), ("state", Cell::Int(1))];
+    let found = store.page(page(&USAGE, collected, behind)).await.unwrap();
+    assert_eq!(found, [used[0].clone(), used[2].clone()]);
 }

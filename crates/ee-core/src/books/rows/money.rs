@@ -33,9 +33,12 @@ pub struct AccountRow {
     pub debits_pending: MicroUsd,
     /// Sum of the open locks that would pay it.
     pub credits_pending: MicroUsd,
+    /// The newest transfer in which it stands: where its history begins.
+    pub last: Option<EntryNo>,
 }
 
-/// `transfer`: appended, never changed.
+/// `transfer`: appended, never changed. Each names the one before it in either account's history,
+/// so an account's lines are found without an index, whose pages every batch would write anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransferRow {
     /// Primary key and, with `at`, the id.
@@ -58,9 +61,22 @@ pub struct TransferRow {
     pub actor: Principal,
     /// When.
     pub at: Timestamp,
+    /// The transfer before this one in which the debit stands.
+    pub debit_before: Option<EntryNo>,
+    /// The transfer before this one in which the credit stands.
+    pub credit_before: Option<EntryNo>,
 }
 
 impl TransferRow {
+    /// The transfer before this one in an account's history; none if it stands on neither side.
+    pub fn before(&self, account: AccountNo) -> Option<EntryNo> {
+        match account {
+            debit if debit == self.debit => self.debit_before,
+            credit if credit == self.credit => self.credit_before,
+            _ => None,
+        }
+    }
+
     /// The id that people see.
     pub const fn id(&self) -> EntryId {
         EntryId::new(self.at, self.no)

@@ -24,7 +24,7 @@ pub(crate) trait Stored: Sized {
 /// where their values come from, then what the values make.
 macro_rules! stored {
     ($(
-        $table:ident = $name:literal, key $key:literal, $discipline:ident, $kind:ty, |$row:ident| {
+        $table:ident = $name:literal, key $key:literal $(fixed $fixed:literal)?, $discipline:ident, $kind:ty, |$row:ident| {
             $($column:ident: $type:ty = $value:expr),* $(,)?
         } => $made:expr;
     )*) => {$(
@@ -38,6 +38,7 @@ macro_rules! stored {
             }),*],
             order: &[$(stringify!($column)),*],
             key: $key,
+            fixed: [$key $(, $fixed)?][[$key $(, $fixed)?].len() - 1],
             discipline: $crate::ledger::Discipline::$discipline,
         };
 

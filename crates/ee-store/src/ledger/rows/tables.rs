@@ -27,14 +27,15 @@ use super::{field::corrupt, stored::stored};
 use crate::{error::StoreError, ledger::Cell};
 
 stored! {
-    ACCOUNT = "account", key 1, Kept, AccountRow, |row| {
+    ACCOUNT = "account", key 1 fixed 2, Kept, AccountRow, |row| {
         no: AccountNo = row.no,
         name: AccountName = row.name,
         kind: AccountKind = row.kind,
         posted: MicroUsd = row.posted,
         debits_pending: MicroUsd = row.debits_pending,
         credits_pending: MicroUsd = row.credits_pending,
-    } => AccountRow { no, name, kind, posted, debits_pending, credits_pending };
+        last: Option<EntryNo> = row.last,
+    } => AccountRow { no, name, kind, posted, debits_pending, credits_pending, last };
 
     TRANSFER = "transfer", key 1, Appended, TransferRow, |row| {
         no: EntryNo = row.no,
@@ -47,8 +48,11 @@ stored! {
         reference: Option<Note> = row.reference,
         actor: Principal = row.actor,
         at_us: Timestamp = row.at,
+        debit_before: Option<EntryNo> = row.debit_before,
+        credit_before: Option<EntryNo> = row.credit_before,
     } => TransferRow {
         no, kind, debit, credit, amount, pending, client_id, reference, actor, at: at_us,
+        debit_before, credit_before,
     };
 
     METER = "meter", key 4, Kept, MeterRow, |row| {
@@ -67,7 +71,7 @@ stored! {
         price, used: used_vcpu_us, metered, reserved, posted, clawed_back,
     };
 
-    LOCK = "lock", key 1, Kept, LockRow, |row| {
+    LOCK = "lock", key 1 fixed 10, Kept, LockRow, |row| {
         no: EntryNo = row.no,
         at_us: Timestamp = row.at,
         node: NodeNo = row.meter.node,

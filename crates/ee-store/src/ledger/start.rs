@@ -1,0 +1,132 @@
+//! What a start reads: what the books hold in memory, and of what only grows no more than may still
+//! be judged.
+
+use std::time::Duration;
+
+use ee_core::books::{
+    Rows, Seq,
+    rows::{AbuseRow, FactRow, LockState, PolicyRow, SettlementRow, SettlementState, SlashRow},
+};
+use ee_protocol::{period::PERIOD_MAX_MS, time::Timestamp};
+
+use super::{
+    Cell, LedgerStore,
+    rows::{field::Field, stored::Stored},
+    walk::{Walk, all, each, rows},
+};
+use crate::error::StoreError;
+
+/// What the books hold in memory, as of the last commit. What is over is not read: a start does
+/// not get slower as history grows.
+///
+/// # Errors
+/// When the store cannot be read, or holds what no server wrote.
+pub async fn load<S: LedgerStore>(store: &S) -> Result<Rows, StoreError> {
+    let head = store.head().await?;
+    let policies: Vec<PolicyRow> = all(store).await?;
+    let recent = recent(&policies, head.at);
+    let recent_ms = recent.unix_micros().div_euclid(1_000);
+    Ok(Rows {
+        seq: Seq(head.seq),
+        at: head.at,
+        accounts: all(store).await?,
+        meters: beyond(
+            store,
+            &["end_ms", "node", "start_ms", "account"],
+            recent_ms - 1,
+        )
+        .await?,
+        locks: open(store, LockState::Open.number()).await?,
+        payers: all(store).await?,
+        policies,
+        nodes: all(store).await?,
+        prices: all(store).await?,
+        facts: facts(store, recent).await?,
+        observers: all(store).await?,
+        settlements: settlements(store, recent_ms).await?,
+        abuse: kept(store, |report: &AbuseRow| {
+            let decided = report.decision.as_ref().map(|decision| decision.at);
+            decided.is_none_or(|at| at >= recent)
+        })
+        .await?,
+        slashes: kept(store, |slash: &SlashRow| slash.decision.is_none()).await?,
+        unbondings: beyond(store, &["amount", "no"], 0).await?,
+        holds: beyond(store, &["amount", "node", "start_ms", "end_ms"], 0).await?,
+        claims: beyond(store, &["amount", "no"], 0).await?,
+    })
+}
+
+/// Facts that still hold, and those that ended lately.
+async fn facts<S: LedgerStore>(store: &S, recent: Timestamp) -> Result<Vec<FactRow>, StoreError> {
+    let lasting = Walk {
+        equals: vec![("until_us", Cell::Null)],
+        ..Walk::by_key::<FactRow>()
+    };
+    let mut facts = rows(store, lasting).await?;
+    let ended = beyond(store, &["until_us", "no"], recent.unix_micros() - 1);
+    facts.extend(ended.await?);
+    Ok(facts)
+}
+
+/// Settlements under way, however old, and those of periods that ended lately.
+async fn settlements<S: LedgerStore>(
+    store: &S,
+    recent_ms: i64,
+) -> Result<Vec<SettlementRow>, StoreError> {
+    let is_recent = |row: &SettlementRow| row.key.period.end_ms() >= recent_ms;
+    let mut found: Vec<SettlementRow> = open(store, SettlementState::Settling.number()).await?;
+    found.retain(|row| !is_recent(row));
+    // No period is longer, so none that ended lately began before.
+    let began = recent_ms - PERIOD_MAX_MS - 1;
+    let lately = beyond(store, &["start_ms", "end_ms", "node"], began);
+    found.extend(lately.await?.into_iter().filter(is_recent));
+    Ok(found)
+}
+
+/// Whatever ended before this concerns no period that may still be judged: the longest period, and
+/// the longest time that any policy gave for its settlement.
+fn recent(policies: &[PolicyRow], now: Timestamp) -> Timestamp {
+    let deadlines = policies.iter().map(|row| row.policy.settlement_deadline_s);
+    let deadline = Duration::from_secs(deadlines.max().unwrap_or(0).into());
+    let longest = Duration::from_millis(PERIOD_MAX_MS.unsigned_abs());
+    now.before(deadline + longest)
+}
+
+async fn kept<S: LedgerStore, T: Stored>(
+    store: &S,
+    keep: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    let take = |row| {
+        if keep(&row) {
+            found.push(row);
+        }
+    };
+    each(store, take).await?;
+    Ok(found)
+}
+
+/// Rows in this state, which a partial index serves.
+async fn open<S: LedgerStore, T: Stored>(store: &S, state: u8) -> Result<Vec<T>, StoreError> {
+    let walk = Walk {
+        equals: vec![("state", state.to_cell())],
+        ..Walk::by_key::<T>()
+    };
+    rows(store, walk).await
+}
+
+/// Rows whose first column of `order` is above `least`.
+async fn beyond<S: LedgerStore, T: Stored>(
+    store: &S,
+    order: &'static [&'static str],
+    least: i64,
+) -> Result<Vec<T>, StoreError> {
+    let others = order.iter().skip(1).map(|_| i64::MAX);
+    let after = std::iter::once(least).chain(others).map(Cell::Int);
+    let walk = Walk {
+        equals: Vec::new(),
+        order,
+        after: Some(after.collect()),
+    };
+    rows(store, walk).await
+}
