@@ -24,14 +24,17 @@ const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 72;
 /// The first SQLite without the WAL-reset defect, which loses committed pages.
 const SQLITE_AT_LEAST: i32 = 3_051_003;
-/// After a checkpoint the log is cut to this size, so that its size tells what is pending.
-const WAL_KEEP_BYTES: i64 = 1 << 20;
+/// A log that grew beyond this, because a reader held it, is cut when it begins anew. It is else
+/// written over and over: a file that grows costs its file system a second write a commit.
+const WAL_KEEP_BYTES: i64 = 64 << 20;
+/// Pages that the writer keeps in memory, in KiB: a batch that touches more than fit would write
+/// some of them twice.
+const CACHE_KIB: i64 = 64 << 10;
 
-/// An open connection, its path, and the lock that keeps other processes out until dropped.
+/// An open connection, and the lock that keeps other processes out until dropped.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
-    pub(crate) wal: Option<PathBuf>,
     pub(crate) lock: Option<File>,
     /// Further connections, which only read.
     pub(crate) reading: Option<Reading>,
@@ -66,7 +69,6 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     migrate::migrate(&mut connection, path)?;
     Ok(Opened {
         connection,
-        wal: Some(with_suffix(path, "-wal")),
         lock: Some(lock),
         reading: Some(open_reading(path)?),
     })
@@ -98,7 +100,6 @@ pub(crate) fn open_copy(path: &Path) -> Result<Opened, OpenError> {
     migrate::migrate(&mut connection, path)?;
     Ok(Opened {
         connection,
-        wal: None,
         lock: None,
         reading: None,
     })
@@ -132,7 +133,6 @@ pub(crate) fn open_in_memory() -> Result<Opened, OpenError> {
     migrate::migrate(&mut connection, path)?;
     Ok(Opened {
         connection,
-        wal: None,
         lock: None,
         reading: None,
     })
@@ -249,6 +249,13 @@ fn configure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     set("wal_autocheckpoint", "0", "0")?;
     connection
         .pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES)
+        .map_err(sqlite(path))?;
+    // The pages that a savepoint keeps need no file: nobody reads them after a crash.
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(sqlite(path))?;
+    connection
+        .pragma_update(None, "cache_size", -CACHE_KIB)
         .map_err(sqlite(path))?;
     // What an earlier run committed is brought home before anything is served.
     connection

@@ -1,15 +1,10 @@
 //! The handle and the thread that owns the connection.
 //!
-//! The thread takes what is queued, runs it in one transaction (each piece in a savepoint, so
-//! that one refusal undoes only itself), commits, and then answers. There is no timer: batches
-//! grow with the load. Reads take the same way and so see every answered write.
+//! The thread takes what is queued, runs it in one transaction (each piece but the first in a
+//! savepoint, so that one refusal undoes only itself), commits, and then answers. There is no
+//! timer: batches grow with the load. Reads take the same way and so see every answered write.
 
-use std::{
-    collections::VecDeque,
-    fs::File,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{collections::VecDeque, fs::File, path::Path, thread};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,9 +20,9 @@ use crate::{
 const QUEUE: usize = 16_384;
 /// Work committed together: large enough to share one fsync, small enough to answer in time.
 const BATCH: usize = 4_096;
-/// A checkpoint runs between batches once the log is this long: SQLite's automatic ones at
-/// 4 MiB put 20 to 63 ms into the middle of commits (LEDGER 12).
-const CHECKPOINT_ABOVE_BYTES: u64 = 16 << 20;
+/// A checkpoint runs between batches once the log has so many pages, 16 MiB: SQLite's automatic
+/// ones at 4 MiB put 20 to 63 ms into the middle of commits (LEDGER 12).
+const CHECKPOINT_ABOVE_PAGES: i64 = 4_096;
 
 type Job = Box<dyn FnOnce(&Connection) -> Executed + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -124,7 +119,6 @@ impl Store {
         let (health, failure) = watch::channel(Health::Working);
         let Opened {
             connection,
-            wal,
             lock,
             reading,
         } = opened;
@@ -139,7 +133,6 @@ impl Store {
             .spawn(move || {
                 Writer {
                     connection,
-                    wal,
                     lock,
                     health,
                 }
@@ -240,7 +233,6 @@ impl Readers {
 
 struct Writer {
     connection: Connection,
-    wal: Option<PathBuf>,
     lock: Option<File>,
     health: watch::Sender<Health>,
 }
@@ -271,7 +263,10 @@ impl Writer {
             if waiting.is_empty() && closing.is_some() {
                 break;
             }
-            self.checkpoint();
+            if let Err(reason) = self.checkpoint() {
+                self.give_up(&reason);
+                return;
+            }
         }
         self.close(closing);
     }
@@ -286,7 +281,10 @@ impl Writer {
         }
         let mut executed = Vec::with_capacity(waiting.len());
         while let Some(job) = waiting.pop_front() {
-            let done = self.run_one(job);
+            let done = match executed.is_empty() {
+                true => self.run_first(job),
+                false => self.run_next(job),
+            };
             let failure = done.failure.clone();
             executed.push(done.answer);
             match failure {
@@ -303,7 +301,23 @@ impl Writer {
         self.commit(executed)
     }
 
-    fn run_one(&self, job: Job) -> Executed {
+    /// The first needs no savepoint, for which SQLite copies every page that a batch touches: what
+    /// it leaves behind when it fails is the whole transaction.
+    fn run_first(&self, job: Job) -> Executed {
+        let mut done = job(&self.connection);
+        let again = match &done.failure {
+            None | Some(StoreError::DiskFull | StoreError::OutcomeUnknown(_)) => return done,
+            // SQLite has ended the transaction itself after some errors.
+            Some(_) if self.connection.is_autocommit() => "BEGIN IMMEDIATE",
+            Some(_) => "ROLLBACK; BEGIN IMMEDIATE",
+        };
+        if let Err(error) = self.connection.execute_batch(again) {
+            done.failure = Some(StoreError::OutcomeUnknown(error.to_string()));
+        }
+        done
+    }
+
+    fn run_next(&self, job: Job) -> Executed {
         let mark = self.connection.execute_batch("SAVEPOINT job");
         let mut done = job(&self.connection);
         let end = if done.failure.is_some() {
@@ -352,25 +366,35 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves the log into the main file without waiting for anybody, when it is long.
-    fn checkpoint(&self) {
-        let long = self
-            .wal
-            .as_deref()
-            .and_then(|wal| wal.metadata().ok())
-            .is_some_and(|log| log.len() > CHECKPOINT_ABOVE_BYTES);
-        if long {
-            // The log stays valid if this fails; the next batch tries again.
-            let _ = self
-                .connection
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    /// Moves the log into the main file without waiting for anybody, when it is long. The file of
+    /// the log keeps its length: writing into it needs no new blocks, so a commit is one write and
+    /// one flush.
+    ///
+    /// A failed flush ends the store: the next one may report success for pages that are lost.
+    fn checkpoint(&self) -> Result<(), String> {
+        let pages = self
+            .checkpointed("NOOP")
+            .map_err(|error| error.to_string())?;
+        if pages <= CHECKPOINT_ABOVE_PAGES {
+            return Ok(());
         }
+        match self.checkpointed("PASSIVE").map_err(StoreError::from) {
+            Err(StoreError::OutcomeUnknown(reason)) => Err(reason),
+            // The log stays valid, and the next batch tries again.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// How many pages the log has; -1 where there is none.
+    fn checkpointed(&self, mode: &str) -> rusqlite::Result<i64> {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        statement.query_row([], |row| row.get("log"))
     }
 
     fn close(self, asked: Option<oneshot::Sender<()>>) {
         let Self {
             connection,
-            wal: _,
             lock,
             health,
         } = self;
@@ -388,7 +412,6 @@ impl Writer {
     fn give_up(self, reason: &str) {
         let Self {
             connection,
-            wal: _,
             lock,
             health,
         } = self;
@@ -448,6 +471,21 @@ mod tests {
         );
         assert_eq!(good, Ok(()));
         assert!(matches!(bad, Err(StoreError::Sqlite(_))), "{bad:?}");
+        assert_eq!(rows(&store).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_refused_first_piece_leaves_nothing_and_the_next_goes_on() {
+        let store = scratch().await;
+        let (bad, good) = tokio::join!(
+            sql(
+                &store,
+                "INSERT INTO t (x) VALUES (1); INSERT INTO nowhere VALUES (2)"
+            ),
+            sql(&store, "INSERT INTO t (x) VALUES (3)"),
+        );
+        assert!(matches!(bad, Err(StoreError::Sqlite(_))), "{bad:?}");
+        assert_eq!(good, Ok(()));
         assert_eq!(rows(&store).await, 1);
     }
 
