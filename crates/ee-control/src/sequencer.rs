@@ -65,6 +65,8 @@ pub struct Sequencer {
     unfinished: bool,
     /// Where batches are kept a second time before they are acknowledged.
     archive: Option<Arc<dyn Archive>>,
+    /// They had their turn.
+    tick_next: bool,
 }
 
 impl Sequencer {
@@ -86,6 +88,7 @@ impl Sequencer {
             first: None,
             unfinished: false,
             archive: None,
+            tick_next: false,
         };
         (handle, sequencer)
     }
@@ -115,7 +118,12 @@ impl Sequencer {
                     return Stopped::Abandoned;
                 }
             }
-            let tickets = self.drain();
+            // Whoever waits shares no commit with a tick's rows, and waits for one such commit.
+            let tickets = match self.tick_next && self.unfinished {
+                true => Vec::new(),
+                false => self.drain(),
+            };
+            self.tick_next = self.unfinished && !tickets.is_empty();
             if let Err(stopped) = self.work(tickets).await {
                 return stopped;
             }

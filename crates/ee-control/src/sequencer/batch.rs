@@ -34,7 +34,7 @@ pub(super) struct Making {
 impl Sequencer {
     /// Applies, commits, answers. An error means that the process is to end.
     pub(super) async fn work(&mut self, tickets: Vec<Ticket>) -> Result<(), Stopped> {
-        let goes_on = std::mem::take(&mut self.unfinished);
+        let goes_on = tickets.is_empty() && std::mem::take(&mut self.unfinished);
         if tickets.is_empty() && !goes_on {
             return Ok(());
         }

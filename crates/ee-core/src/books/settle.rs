@@ -7,15 +7,23 @@
 use ee_protocol::money::MicroUsd;
 
 use super::{
-    Books, EntryNo,
+    Books, EntryNo, Policy,
     accounts::Part,
     dispatch::Step,
     ledger::{less, more},
     rows::{LockRow, LockState, MeterRow, SettlementKey},
 };
 
-/// Locks that one command resolves at most: then waiting requests go first (LEDGER 8).
-pub const CHUNK_LOCKS_MAX: usize = 2_000;
+impl Policy {
+    /// Locks that one command resolves at most: then waiting requests go first (LEDGER 8). Each is
+    /// up to four rows, and others wait for the commit that holds them.
+    pub const fn chunk_locks(&self) -> usize {
+        match self.rules {
+            0 | 1 => 2_000,
+            _ => 500,
+        }
+    }
+}
 
 /// What a verdict pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::{
         HoldRow, MeterKey, MeterRow, Reason, ReasonRow, SettlementKey, SettlementRow,
         SettlementState, Verdict,
     },
-    settle::{CHUNK_LOCKS_MAX, Pay},
+    settle::Pay,
 };
 use crate::{
     books::AccountNo,
@@ -26,6 +26,9 @@ use crate::{
     journal::{Canonical, sha256},
     settlement::{Judgement, judge},
 };
+
+/// Nodes that one finalize looks at.
+const NODES_MAX: usize = 2_000;
 
 impl Books {
     /// Settles a period now: of one node, or of all with locks in exactly that period.
@@ -56,9 +59,9 @@ impl Books {
             return Err(Refusal::PeriodOpen);
         }
         self.facts.end_silent(step.at);
-        let mut budget = CHUNK_LOCKS_MAX;
+        let mut budget = self.policy().chunk_locks();
         let mut settled = Vec::with_capacity(nodes.len());
-        for node in nodes.into_iter().take(CHUNK_LOCKS_MAX) {
+        for node in nodes.into_iter().take(NODES_MAX) {
             let key = SettlementKey {
                 node,
                 period: *period,

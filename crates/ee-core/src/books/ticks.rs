@@ -2,7 +2,8 @@
 //!
 //! Order: judge what is due, resolve judged locks, force what reached its deadline, expire what
 //! is left, release pay and stake, execute slashes, forget what nothing needs. **Invariant:** at
-//! most [`CHUNK_LOCKS_MAX`] rows a tick; `more` says that another is due at once.
+//! most [`Policy::chunk_locks`](super::Policy::chunk_locks) of them a tick; `more` says that
+//! another is due at once.
 
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use super::{
     ledger::Posting,
     outcome::Ticked,
     rows::{ReportState, SettlementKey, SettlementState, TransferKind},
-    settle::CHUNK_LOCKS_MAX,
 };
 
 /// The longest period: what is older than this and the deadline concerns no period that may still
@@ -35,7 +35,7 @@ impl Books {
     /// Does what is due.
     pub(super) fn tick(&mut self, step: &Step<'_>) -> Outcome {
         let mut done = Ticked::default();
-        let mut budget = Budget(CHUNK_LOCKS_MAX);
+        let mut budget = Budget(self.policy().chunk_locks());
         self.facts.end_silent(step.at);
         self.judge_due(step, &mut done, &mut budget);
         self.settle_judged(step, &mut done, &mut budget);
