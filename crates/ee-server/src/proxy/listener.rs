@@ -108,12 +108,19 @@ async fn answer(
     let (head, body) = request.into_parts();
     let id = request_id(&head.headers);
     let method = head.method.clone();
+    let handshake = websocket::is_handshake(&head);
     match through(state, head, body, way).await {
         Ok(response) => response,
         Err(problem) => {
             let code = problem.code.as_str();
             tracing::debug!(event = "proxy_refused", request_id = %id, %method, code);
-            refusal(*problem, &id)
+            let mut response = refusal(*problem, &id);
+            if handshake {
+                // What stands behind it is for a WebSocket that there is not: no request.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            response
         }
     }
 }

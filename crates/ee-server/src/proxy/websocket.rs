@@ -92,14 +92,17 @@ fn by_connect(head: &Parts, protocol: &hyper::ext::Protocol) -> Result<Face, Box
     Ok(Face::Connect)
 }
 
-/// An `Upgrade` without `Connection: upgrade` was not meant for us (RFC 9110 7.8), nor is one in
-/// HTTP/1.0 or HTTP/2.
+/// Whether a head asks for a WebSocket in HTTP/1.1, rightly or not. An `Upgrade` without
+/// `Connection: upgrade` was not meant for us (RFC 9110 7.8), nor is one in HTTP/1.0 or HTTP/2.
+pub fn is_handshake(head: &Parts) -> bool {
+    head.version == Version::HTTP_11
+        && has_token(&head.headers, &UPGRADE, "websocket")
+        && has_token(&head.headers, &CONNECTION, "upgrade")
+}
+
 fn by_upgrade(head: &Parts) -> Result<Option<Face>, Box<Problem>> {
     let headers = &head.headers;
-    let asked = head.version == Version::HTTP_11
-        && has_token(headers, &UPGRADE, "websocket")
-        && has_token(headers, &CONNECTION, "upgrade");
-    if !asked {
+    if !is_handshake(head) {
         return Ok(None);
     }
     if head.method != Method::GET {

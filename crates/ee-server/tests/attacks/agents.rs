@@ -17,7 +17,7 @@ use crate::{
     world::{Answer, PATIENCE, World, ask},
 };
 
-const APP: &str = "traitor";
+pub const APP: &str = "traitor";
 const MIB: usize = 1024 * 1024;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -27,7 +27,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PREFACE: usize = 24;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
     let mut frame = length[1..].to_vec();
     frame.extend([kind, flags]);
@@ -47,23 +47,24 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(literal).collect()
 }
 
-fn head(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn head(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | flags, stream, &block(fields))
 }
 
 /// An agent on sandbox-1 without inner TLS, so that its HTTP/2 can be written by hand.
-struct Traitor {
+pub struct Traitor {
     socket: RawSocket,
     heard: Vec<u8>,
     begun: bool,
 }
 
 impl Traitor {
-    async fn join(world: &World) -> Self {
+    pub async fn join(world: &World) -> Self {
         Self::join_as(world, APP).await
     }
 
-    async fn join_as(world: &World, app: &str) -> Self {
+    /// The same for another app.
+    pub async fn join_as(world: &World, app: &str) -> Self {
         let registration = Registration::new(app, app).with(|named| {
             named.network = "sandbox-1".to_owned();
             named.capabilities = vec!["h2"];
@@ -90,12 +91,13 @@ impl Traitor {
         }
     }
 
-    async fn send(&mut self, frames: &[u8]) {
+    /// Sends frames of HTTP/2.
+    pub async fn send(&mut self, frames: &[u8]) {
         self.socket.send(BINARY, frames).await;
     }
 
     /// Waits for the next request; its stream.
-    async fn asked(&mut self) -> u32 {
+    pub async fn asked(&mut self) -> u32 {
         if !self.begun {
             self.begun = true;
             self.hear(PREFACE).await;
@@ -104,15 +106,20 @@ impl Traitor {
             self.send(&frame(SETTINGS, 1, 0, &[])).await;
         }
         loop {
-            self.hear(9).await;
-            let length = [0, self.heard[0], self.heard[1], self.heard[2]];
-            let length = usize::try_from(u32::from_be_bytes(length)).expect("24 bits");
-            self.hear(9 + length).await;
-            let frame: Vec<u8> = self.heard.drain(..9 + length).collect();
+            let frame = self.frame().await;
             if frame[3] == HEADERS {
                 return u32::from_be_bytes([frame[5], frame[6], frame[7], frame[8]]);
             }
         }
+    }
+
+    /// The next frame of HTTP/2, its nine bytes of head included.
+    pub async fn frame(&mut self) -> Vec<u8> {
+        self.hear(9).await;
+        let length = [0, self.heard[0], self.heard[1], self.heard[2]];
+        let length = usize::try_from(u32::from_be_bytes(length)).expect("24 bits");
+        self.hear(9 + length).await;
+        self.heard.drain(..9 + length).collect()
     }
 
     async fn hear(&mut self, count: usize) {
@@ -155,7 +162,7 @@ async fn answered(world: &World, app: &str, frames: impl Fn(u32) -> Vec<u8>) -> 
     asking.await.expect("the client does not panic")
 }
 
-const ORIGIN: (&str, &str) = ("ee-origin", "app");
+pub const ORIGIN: (&str, &str) = ("ee-origin", "app");
 
 #[tokio::test]
 async fn answers_with_impossible_heads_are_502() {

@@ -34,27 +34,38 @@ fn every_attack_of_the_table_has_its_test() {
     assert!(named > 100, "the table was not understood: {named} names");
 }
 
-/// And no test of this binary is missing in the table.
+/// And no test of this binary, nor of the one about bad networks, is missing in the table.
 #[test]
-fn every_test_of_this_binary_is_in_the_table() {
+fn every_test_of_these_binaries_is_in_the_table() {
     let table = fs::read_to_string(TABLE).expect("docs/attacks.md");
-    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "attacks"]
-        .iter()
-        .collect();
     let mut missing = BTreeSet::new();
-    for file in fs::read_dir(folder).expect("the folder of these tests") {
-        let path = file.expect("a file").path();
-        if path.ends_with("inventory.rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).expect("text");
-        for (at, _) in text.match_indices("#[tokio::test]\nasync fn ") {
-            let rest = &text[at + "#[tokio::test]\nasync fn ".len()..];
-            let name = rest.split('(').next().unwrap_or_default();
-            if !table.contains(&format!("`{name}`")) {
-                missing.insert(name.to_owned());
+    let mut found = 0;
+    for binary in ["attacks", "chaos"] {
+        let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", binary]
+            .iter()
+            .collect();
+        for file in fs::read_dir(folder).expect("the folder of the tests") {
+            let text = fs::read_to_string(file.expect("a file").path()).expect("text");
+            for name in tests_in(&text) {
+                found += 1;
+                if !table.contains(&format!("`{name}`")) {
+                    missing.insert(name.to_owned());
+                }
             }
         }
     }
+    assert!(found > 100, "the tests were not found: {found}");
     assert_eq!(missing, BTreeSet::new(), "not in docs/attacks.md");
+}
+
+/// The asynchronous functions that are tests; the others look at the tests' own tools.
+fn tests_in(text: &str) -> impl Iterator<Item = &str> {
+    let attribute = "#[tokio::test";
+    let after = text
+        .match_indices(attribute)
+        .map(move |(at, _)| &text[at..]);
+    after.filter_map(|rest| {
+        let (_, name) = rest.split_once("\nasync fn ")?;
+        name.split('(').next()
+    })
 }

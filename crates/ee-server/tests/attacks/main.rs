@@ -22,4 +22,5 @@ mod raw;
 mod relay;
 mod smuggling;
 mod transport;
+mod upgrades;
 mod world;
