@@ -148,7 +148,8 @@ async fn swept(form: Form, kinds: &[Kind]) {
         for round in (0..total).collect::<Vec<_>>().chunks(CROWD) {
             let asked = round.iter().map(|at| {
                 let head = format!(
-                    "GET /{word}/{at} HTTP/1.1\r\nHost: {APP}.localhost\r\nConnection: close\r\n\r\n"
+                    "GET /{word}/{at} HTTP/1.1\r\nHost: {APP}.localhost\r\n\
+                     Connection: close\r\n\r\n"
                 );
                 let address = world.server.proxy_addr;
                 async move { ask(address, head.as_bytes()).await }

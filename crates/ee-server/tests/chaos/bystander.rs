@@ -217,8 +217,8 @@ async fn agent_that_leaves_finishes_what_it_carries() {
     world.stands().await;
 }
 
-/// A server that stops lets answers come to their end; a WebSocket goes on until then, and then ends
-/// with the tunnel under it, which is closed with 1012 (TUNNEL 10 and 11).
+/// A server that stops lets answers come to their end; a WebSocket goes on until then, and then
+/// ends with the tunnel under it, which is closed with 1012 (TUNNEL 10 and 11).
 #[tokio::test]
 async fn server_that_stops_finishes_answers_and_then_ends_websockets() {
     let world = World::with(&[("EE_DRAIN_SEC", "20")]).await;
