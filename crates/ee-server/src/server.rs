@@ -125,7 +125,7 @@ impl Server {
         let (api_addr, proxy_addr) = (api.address(), proxy.address());
         let auth = open_auth(&settings, &store, &options).await?;
         let tasks = Tasks::default();
-        let state = assemble(settings, options, store, auth, &tasks).await?;
+        let state = Box::pin(assemble(settings, options, store, auth, &tasks)).await?;
         let router = http::router(&state);
         let trusted = state.settings.trusted_proxies.clone();
         tasks.spawn(

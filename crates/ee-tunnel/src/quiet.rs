@@ -23,8 +23,8 @@ pub(crate) struct Quiet<S> {
 }
 
 enum State<S> {
-    Awake(WebSocketStream<Counted<S>>),
-    Asleep(Counted<S>),
+    Awake(Box<WebSocketStream<Counted<S>>>),
+    Asleep(Box<Counted<S>>),
     /// Within a transition only.
     Between,
 }
@@ -57,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Quiet<S> {
         // before the other has seen it end.
         ws.get_mut().begin_frames();
         Self {
-            state: State::Awake(ws),
+            state: State::Awake(Box::new(ws)),
             end,
             // Its owner sets the limit at once.
             payload_max: 0,
@@ -129,10 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Quiet<S> {
             && let State::Asleep(io) = mem::replace(&mut self.state, State::Between)
         {
             let limits = Limits::default().max_payload_len(Some(self.payload_max));
-            self.state = State::Awake(match self.end {
-                End::Client => ClientBuilder::new().limits(limits).take_over(io),
-                End::Server => ServerBuilder::new().limits(limits).serve(io),
-            });
+            self.state = State::Awake(Box::new(match self.end {
+                End::Client => ClientBuilder::new().limits(limits).take_over(*io),
+                End::Server => ServerBuilder::new().limits(limits).serve(*io),
+            }));
         }
         match &mut self.state {
             State::Awake(ws) => ws,
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Quiet<S> {
             && matches!(ws.poll_flush_unpin(cx), Poll::Ready(Ok(())))
             && let State::Awake(ws) = mem::replace(&mut self.state, State::Between)
         {
-            self.state = State::Asleep(ws.into_inner());
+            self.state = State::Asleep(Box::new(ws.into_inner()));
         }
     }
 }

@@ -119,13 +119,7 @@ impl World {
             key.display()
         );
         fs::write(folder.join("tls.conf"), tls).expect("disk space");
-        self.start_nginx(
-            "nginx-tls",
-            &folder,
-            port,
-            " ssl http2",
-            Some(certificate),
-        )
+        self.start_nginx("nginx-tls", &folder, port, " ssl http2", Some(certificate))
     }
 
     fn start_nginx(

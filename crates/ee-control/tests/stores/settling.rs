@@ -34,8 +34,8 @@ use tokio::sync::oneshot;
 
 use super::{HandClock, LEDGER, policy};
 
-/// 2026-02-02T02:00:00Z, the beginning of an hour.
-const BEGIN_S: i64 = 1_770_001_200 - 1_770_001_200 % 3_600;
+/// 2026-02-02T03:00:00Z, the beginning of an hour.
+const BEGIN_S: i64 = 1_770_001_200;
 /// Several chunks of 2 000.
 const LOCKS: usize = 9_000;
 

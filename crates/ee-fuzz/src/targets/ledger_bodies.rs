@@ -218,10 +218,11 @@ impl<'a> Teller<'a> {
         {
             let app = AppName::parse("hello").expect("a name");
             answered(locks::bind_payer(books, caller, app, request).await);
-        } else if route == "R"
-            && let Ok(lock) = locks::lock_id(&self.lock.borrow().clone())
-        {
-            answered(locks::release(books, caller, lock).await);
+        } else if route == "R" {
+            let id = self.lock.borrow().clone();
+            if let Ok(lock) = locks::lock_id(&id) {
+                answered(locks::release(books, caller, lock).await);
+            }
         }
     }
 

@@ -35,6 +35,12 @@ pub struct Follower {
     heads: u64,
 }
 
+impl Default for Follower {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Follower {
     /// Before the first byte.
     pub fn new() -> Self {

@@ -9,6 +9,7 @@
     clippy::disallowed_methods,
     reason = "tests start tasks of their own; only the server's go through tasks.rs"
 )]
+#![expect(clippy::print_stderr, reason = "a sweep says how many cuts it made")]
 
 mod agent;
 mod backend;

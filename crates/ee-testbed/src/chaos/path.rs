@@ -144,8 +144,9 @@ impl Arrival {
                 self.drawn ^= self.drawn << 13;
                 self.drawn ^= self.drawn >> 7;
                 self.drawn ^= self.drawn << 17;
-                let spread = most.saturating_sub(least).as_micros() as u64;
-                least + Duration::from_micros(self.drawn % (spread + 1))
+                let spread =
+                    u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
+                least + Duration::from_micros(self.drawn % spread.saturating_add(1))
             }
             LinkFault::None
             | LinkFault::Rate { .. }
