@@ -31,7 +31,6 @@ use crate::{
     quoting::Quoting,
     settings::AgentSettings,
     supervisor::Supervisor,
-    tunnel::RequestBody,
 };
 
 /// What every tunnel of the process shares.
@@ -51,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) inner_tls: InnerTlsServer,
     pub(crate) quoting: Quoting,
     pub(crate) probe: Probe,
-    pub(crate) backend: Backend<RequestBody>,
+    pub(crate) backend: Backend<ee_tunnel::IncomingBody>,
 }
 
 /// Where the agent stands, for whoever runs it in process.

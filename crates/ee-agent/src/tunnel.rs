@@ -396,6 +396,3 @@ async fn finished<T>(slot: &mut Pending<T>) -> T {
     *slot = None;
     value
 }
-
-/// The type of requests that tunnels bring.
-pub(crate) type RequestBody = IncomingBody;

@@ -4,6 +4,8 @@
 //! savepoint, so that one refusal undoes only itself), commits, and then answers. There is no
 //! timer: batches grow with the load. Reads take the same way and so see every answered write.
 
+mod checkpoint;
+
 use std::{collections::VecDeque, fs::File, path::Path, thread};
 
 use rusqlite::Connection;
@@ -20,9 +22,6 @@ use crate::{
 const QUEUE: usize = 16_384;
 /// Work committed together: large enough to share one fsync, small enough to answer in time.
 const BATCH: usize = 4_096;
-/// A checkpoint runs between batches once the log has so many pages, 16 MiB: SQLite's automatic
-/// ones at 4 MiB put 20 to 63 ms into the middle of commits (LEDGER 12).
-const CHECKPOINT_ABOVE_PAGES: i64 = 4_096;
 
 type Job = Box<dyn FnOnce(&Connection) -> Executed + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -292,9 +291,7 @@ impl Writer {
                     answer_all(executed, &Err(StoreError::OutcomeUnknown(reason.clone())));
                     return Err(reason);
                 }
-                Some(StoreError::DiskFull) => {
-                    return self.undo(executed);
-                }
+                Some(StoreError::DiskFull) => return self.undo(executed),
                 Some(_) | None => {}
             }
         }
@@ -364,32 +361,6 @@ impl Writer {
         }
         answer_all(executed, &Err(StoreError::DiskFull));
         Ok(())
-    }
-
-    /// Moves the log into the main file without waiting for anybody, when it is long. The file of
-    /// the log keeps its length: writing into it needs no new blocks, so a commit is one write and
-    /// one flush.
-    ///
-    /// A failed flush ends the store: the next one may report success for pages that are lost.
-    fn checkpoint(&self) -> Result<(), String> {
-        let pages = self
-            .checkpointed("NOOP")
-            .map_err(|error| error.to_string())?;
-        if pages <= CHECKPOINT_ABOVE_PAGES {
-            return Ok(());
-        }
-        match self.checkpointed("PASSIVE").map_err(StoreError::from) {
-            Err(StoreError::OutcomeUnknown(reason)) => Err(reason),
-            // The log stays valid, and the next batch tries again.
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    /// How many pages the log has; -1 where there is none.
-    fn checkpointed(&self, mode: &str) -> rusqlite::Result<i64> {
-        let sql = format!("PRAGMA wal_checkpoint({mode})");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        statement.query_row([], |row| row.get("log"))
     }
 
     fn close(self, asked: Option<oneshot::Sender<()>>) {

@@ -1,5 +1,5 @@
-//! `traceparent` (W3C Trace Context, level 1): a client's trace goes on, a new one begins where there
-//! is none that can.
+//! `traceparent` (W3C Trace Context, level 1): a client's trace goes on, a new one begins where
+//! there is none that can.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,3 +1,5 @@
+//! Segments are read back to the recorded roots; what is torn is cut, what was changed is refused.
+
 use ee_core::journal::{genesis, next_root};
 use ee_protocol::time::Timestamp;
 use tempfile::TempDir;
