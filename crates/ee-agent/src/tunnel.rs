@@ -12,7 +12,7 @@ use ee_protocol::{
     tunnel::{AttestRequest, ControlMessage, StatusState},
 };
 use ee_tunnel::{
-    ConnectError, IncomingBody, InnerTls, InnerTlsInfo, TunnelOptions,
+    ConnectError, InnerTls, InnerTlsInfo, TunnelOptions,
     agent::{AgentEvent, AgentTunnel},
 };
 use tokio::{
