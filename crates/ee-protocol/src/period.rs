@@ -29,11 +29,12 @@ pub struct Period {
 pub struct InvalidPeriod;
 
 impl Period {
-    /// The period, if it is not empty, not reversed, at most 31 days long and after 1970.
+    /// The period, if it is not empty, not reversed, at most 31 days long, after 1970 and before
+    /// the year 10000 has begun, which has no spelling.
     pub fn new(start_ms: i64, end_ms: i64) -> Result<Self, InvalidPeriod> {
         let sound = start_ms >= 0
             && start_ms < end_ms
-            && end_ms <= YEARS_END_MS
+            && end_ms < YEARS_END_MS
             && end_ms - start_ms <= PERIOD_MAX_MS;
         sound
             .then_some(Self { start_ms, end_ms })
@@ -333,6 +334,9 @@ mod tests {
         assert_eq!(bounds, Err(InvalidPeriod));
         let start = "0000-01-01T00:00:00+01:00";
         assert!(Period::parse_bounds(start, end).is_err());
+        assert_eq!(Period::parse("9999-12-31"), Err(InvalidPeriod));
+        assert_eq!(Period::parse("9999-12-31T23Z"), Err(InvalidPeriod));
+        assert!(Period::parse("9999-12-31T22Z").is_ok());
     }
 
     #[test]

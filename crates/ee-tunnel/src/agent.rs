@@ -88,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
     pub async fn connect(io: S, uri: &Uri, options: &TunnelOptions) -> Result<Self, ConnectError> {
         let builder = ClientBuilder::from_uri(uri.clone());
         let (ws, _response) = builder
-            .connect_on(Counted::new(io, Outgoing::of_client()))
+            .connect_on(Counted::with_handshake(io, Outgoing::of_client()))
             .await
             .map_err(ConnectError::from)?;
         Ok(Self {

@@ -166,7 +166,7 @@ async fn autobahn_finds_nothing_at_the_control_planes_end() {
         loop {
             let (io, _) = listener.accept().await.unwrap();
             tasks.spawn(async {
-                let io = Counted::new(io, Outgoing::of_server());
+                let io = Counted::with_handshake(io, Outgoing::of_server());
                 // Autobahn also looks at how handshakes fail.
                 if let Ok((_, ws)) = ServerBuilder::new().accept(io).await {
                     Echo::new(Quiet::of_server(ws)).run().await;
@@ -183,7 +183,7 @@ async fn autobahn_finds_nothing_at_the_control_planes_end() {
 
 async fn client(address: &str, path: &str) -> Echo<TcpStream> {
     let io = TcpStream::connect(address).await.unwrap();
-    let io = Counted::new(io, Outgoing::of_client());
+    let io = Counted::with_handshake(io, Outgoing::of_client());
     let uri = format!("ws://{address}{path}").parse().unwrap();
     let (ws, _) = ClientBuilder::from_uri(uri).connect_on(io).await.unwrap();
     Echo::new(Quiet::of_client(ws))

@@ -25,11 +25,21 @@ pub(crate) struct Counted<S> {
 }
 
 impl<S> Counted<S> {
+    /// A connection on which the peer sends frames from its first byte.
     pub(crate) fn new(io: S, outgoing: Outgoing) -> Self {
+        Self::over(io, outgoing, Frames::default())
+    }
+
+    /// A connection on which the handshake is still to be read.
+    pub(crate) fn with_handshake(io: S, outgoing: Outgoing) -> Self {
+        Self::over(io, outgoing, Frames::behind_head())
+    }
+
+    fn over(io: S, outgoing: Outgoing, frames: Frames) -> Self {
         Self {
             io,
             received: 0,
-            frames: Frames::default(),
+            frames,
             early: [0; EARLY_MAX],
             early_left: 0..0,
             outgoing,
@@ -44,11 +54,6 @@ impl<S> Counted<S> {
     /// Whether the next byte of the peer begins a message.
     pub(crate) fn is_between_messages(&self) -> bool {
         self.frames.is_between_messages() && self.early_left.is_empty()
-    }
-
-    /// From here on the peer sends frames.
-    pub(crate) fn begin_frames(&mut self) {
-        self.frames = Frames::default();
     }
 
     /// Bytes to be read again, at most [`EARLY_MAX`] and only when none wait.

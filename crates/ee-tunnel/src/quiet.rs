@@ -52,10 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Quiet<S> {
         Self::new(ws, End::Server)
     }
 
-    fn new(mut ws: WebSocketStream<Counted<S>>, end: End) -> Self {
-        // What passed so far was the HTTP of the handshake, and neither end of a tunnel speaks
-        // before the other has seen it end.
-        ws.get_mut().begin_frames();
+    fn new(ws: WebSocketStream<Counted<S>>, end: End) -> Self {
         Self {
             state: State::Awake(Box::new(ws)),
             end,
@@ -160,6 +157,8 @@ const BETWEEN: &str = "a transition ends where it begins";
 /// Where a byte stream of frames stands (RFC 6455 section 5.2).
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
+    /// How much of the empty line that ends the handshake was seen; none once it has ended.
+    head_end: Option<usize>,
     header: [u8; HEADER_MAX],
     /// Bytes of the header that have come.
     have: usize,
@@ -171,6 +170,7 @@ pub(crate) struct Frames {
 
 /// Two bytes, a length of eight, a key of four.
 const HEADER_MAX: usize = 14;
+const EMPTY_LINE: &[u8] = b"\r\n\r\n";
 const FIN: u8 = 0x80;
 const OPCODE: u8 = 0x0f;
 /// Opcodes from here on are of control frames, which may stand between fragments.
@@ -179,8 +179,25 @@ const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 
 impl Frames {
+    /// Frames begin behind the head of a request or an answer, perhaps in one read with it.
+    pub(crate) fn behind_head() -> Self {
+        Self {
+            head_end: Some(0),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
+            if let Some(seen) = self.head_end {
+                self.head_end = if bytes[0] == EMPTY_LINE[seen] {
+                    Some(seen + 1).filter(|seen| *seen < EMPTY_LINE.len())
+                } else {
+                    Some(usize::from(bytes[0] == b'\r'))
+                };
+                bytes = &bytes[1..];
+                continue;
+            }
             if self.payload > 0 {
                 let there = self.payload.min(bytes.len() as u64);
                 self.payload -= there;
@@ -196,7 +213,7 @@ impl Frames {
 
     /// Whether the next byte begins a message.
     pub(crate) fn is_between_messages(&self) -> bool {
-        self.have == 0 && self.payload == 0 && !self.fragmented
+        self.head_end.is_none() && self.have == 0 && self.payload == 0 && !self.fragmented
     }
 
     fn end_header(&mut self) {
@@ -287,6 +304,25 @@ mod tests {
         let from = bytes.len() - length;
         bytes[from..].fill(b'x' ^ 0xff);
         bytes
+    }
+
+    /// A frame that comes in one read with the head, as Autobahn's 6.4.2 may.
+    #[test]
+    fn frames_begin_behind_the_head() {
+        let head = b"HTTP/1.1 101 Switching\r\nA: b\r\r\n\r\n";
+        let begun = frame(1, 0, 0, 5);
+        for step in [1, 3, 1_000] {
+            let mut frames = Frames::behind_head();
+            for piece in [&head[..], &begun].concat().chunks(step) {
+                frames.pass(piece);
+            }
+            assert!(!frames.is_between_messages(), "{step}");
+            frames.pass(&frame(0, FIN, 0, 5));
+            assert!(frames.is_between_messages(), "{step}");
+        }
+        let mut frames = Frames::behind_head();
+        frames.pass(&head[..head.len() - 1]);
+        assert!(!frames.is_between_messages(), "the head goes on");
     }
 
     #[tokio::test]

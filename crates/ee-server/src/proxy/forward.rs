@@ -28,8 +28,8 @@ use crate::{
 
 /// Further tunnels a request may go to (ROUTING 5, "retry").
 const RETRIES_MAX: usize = 2;
-/// Draws for a tunnel that was not tried yet: of two tunnels eight draws miss one in 256.
-const DRAWS_MAX: usize = 8;
+/// Draws for a tunnel that was not tried yet: of two tunnels one is missed once in 2^32.
+const DRAWS_MAX: usize = 32;
 
 /// Sends a request whose head was made fit; answers with the app's answer or a problem.
 pub async fn forward<B>(
@@ -151,8 +151,12 @@ async fn admit(
 }
 
 /// How long a refused request may hope; not at all where only a person can change something.
+/// Where every tunnel has been tried, one that has just ended is still among them and the one that
+/// takes its place is not.
 fn patience(state: &AppState, caller: &Caller, refusal: Option<&RouteRefusal>) -> Option<Patience> {
-    let refusal = refusal?;
+    let Some(refusal) = refusal else {
+        return Some(Patience::Credit);
+    };
     let started = state.tunnels.waiting.started();
     if proxy::awaits_return(state.plane.routes(), &caller.app, started, refusal) {
         return Some(Patience::Return);
