@@ -75,7 +75,7 @@ def serve():
     server.stop(None)
 
 
-def call(address, authority, root=None):
+def call(address, authority, front, root=None):
     options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0)]
     if root is None:
         channel = grpc.insecure_channel(address, options)
@@ -85,10 +85,10 @@ def call(address, authority, root=None):
         options.append(("grpc.ssl_target_name_override", authority))
         channel = grpc.secure_channel(address, trust, options)
     with channel:
-        every_kind(channel)
+        every_kind(channel, front in ("caddy", "traefik"))
 
 
-def every_kind(channel):
+def every_kind(channel, blurred):
     def path(name):
         return "/demo.Echo/" + name
 
@@ -103,9 +103,12 @@ def every_kind(channel):
     assert say(b"", timeout=30) == b""
 
     refused = failure(lambda: channel.unary_unary(path("Missing"))(b"x", timeout=30))
-    assert refused == (grpc.StatusCode.NOT_FOUND, STATUS_TEXT), refused
+    # Refused before its request was read. Proxies made of Go's net/http may end such an answer with
+    # an empty DATA frame, which the library does not take for an answer.
+    lost = [grpc.StatusCode.UNKNOWN] if blurred else []
+    assert refused == (grpc.StatusCode.NOT_FOUND, STATUS_TEXT) or refused[0] in lost, refused
     unknown = failure(lambda: channel.unary_unary(path("Unknown"))(b"x", timeout=30))
-    assert unknown[0] == grpc.StatusCode.UNIMPLEMENTED, unknown
+    assert unknown[0] in [grpc.StatusCode.UNIMPLEMENTED, *lost], unknown
 
     counted = []
     ended = failure(lambda: counted.extend(channel.unary_stream(path("Count"))(b"3", timeout=30)))

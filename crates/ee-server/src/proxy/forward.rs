@@ -68,13 +68,14 @@ pub fn finish(
         let detail = format!("a body with status {}", parts.status.as_u16());
         return Err(refuse(ProblemCode::BadAgentResponse, &detail));
     }
-    Ok(Response::from_parts(
-        parts,
-        ProxyBody::App {
+    let body = match response::is_trailers_only(&parts.headers) {
+        true => ProxyBody::own(Bytes::new()),
+        false => ProxyBody::App {
             body,
             _credit: credit,
         },
-    ))
+    };
+    Ok(Response::from_parts(parts, body))
 }
 
 /// The first answer of at most three tunnels, with the credit it holds. `lend` gives the body for

@@ -9,7 +9,7 @@ use ee_protocol::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
-        ALT_SVC, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, SERVER, SET_COOKIE,
+        ALT_SVC, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SERVER, SET_COOKIE,
         STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     },
     response::Parts,
@@ -87,6 +87,14 @@ pub fn is_bodiless(status: StatusCode) -> bool {
         status,
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
     )
+}
+
+/// Whether this is gRPC's Trailers-Only answer, which ends with its head. Where an app gave it
+/// before it had read the request, the end may reach us as a reset behind the head, and clients do
+/// not take an empty DATA frame for it (gRPC over HTTP/2, "Responses").
+pub fn is_trailers_only(headers: &HeaderMap) -> bool {
+    let is_grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
+    headers.get(CONTENT_TYPE).is_some_and(is_grpc) && headers.contains_key("grpc-status")
 }
 
 fn bad(detail: &str) -> Box<Problem> {
