@@ -162,11 +162,14 @@ impl Both {
         }
     }
 
-    /// A beat that the books have heard of.
+    /// A beat that the books have heard of. The plane may be waiting for its store, which is
+    /// another thread, and only its answer says that it has come to the beat; what is left then
+    /// happens in this task, in few steps.
     pub async fn beat(&self, dependencies: Vec<(Dependency, DependencyState)>) {
         self.world.plane.beat(dependencies).await;
+        self.world.settle().await;
         let now = self.world.now();
-        for _ in 0..1_000 {
+        for _ in 0..16 {
             if self.ask(|books| books.watermark()).await >= now {
                 return;
             }
