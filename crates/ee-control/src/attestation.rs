@@ -22,14 +22,14 @@ mod reappraisal;
 mod record;
 mod stages;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use ee_attest::{PolicyFacts, TrustRoot, VerifiedQuote};
 use ee_core::{
     attestation::{AttestationCode, AttestationResult, Failure, TcbStatus, Verdict},
     facts::Dependency,
     observer::DependencyState,
-    session::VerificationRequest,
+    session::{Attested, VerificationRequest},
 };
 use ee_protocol::{
     names::{Network, NodeId},
@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     collateral::{CollateralParts, CollateralService},
-    ports::{Clock, CollateralSource, Offload, ReleaseKey, ReleaseSource, on_pool},
+    ports::{Clock, CollateralSource, Offload, ReleaseKey, ReleaseSource, Turn, on_pool},
     reference_values::ReferenceValues,
     trusted_time::TrustedTime,
 };
@@ -148,12 +148,17 @@ impl Attestor {
         Ok(Arc::new(attestor))
     }
 
-    /// Judges an answer to a challenge.
-    pub async fn verify(&self, request: Box<VerificationRequest>) -> Verdict {
+    /// Judges an answer to a challenge, which came from this address.
+    pub async fn verify(&self, request: Box<VerificationRequest>, from: IpAddr) -> Verdict {
         let request: Arc<VerificationRequest> = Arc::from(request);
+        let turn = match request.attested_before {
+            Attested::Yes => Turn::Serving,
+            Attested::No => Turn::Newcomer(from),
+        };
         let judge = self.judge(request.registration.network);
         let mut trail = Trail::new(&judge.policy_id);
-        let (verdict, evidence) = match Box::pin(self.appraise(&request, judge, &mut trail)).await {
+        let appraised = Box::pin(self.appraise(&request, turn, judge, &mut trail)).await;
+        let (verdict, evidence) = match appraised {
             Ok((result, evidence)) => (Verdict::Pass(Box::new(result)), Some(evidence)),
             Err(failure) => (Verdict::from(failure), None),
         };
@@ -244,6 +249,7 @@ impl Attestor {
     async fn appraise(
         &self,
         request: &Arc<VerificationRequest>,
+        turn: Turn,
         judge: &Arc<Judge>,
         trail: &mut Trail,
     ) -> Result<(AttestationResult, Kept), Failure> {
@@ -253,7 +259,7 @@ impl Attestor {
         };
         let opened = {
             let (request, judge) = (Arc::clone(request), Arc::clone(judge));
-            self.pool(move || stages::open(&request, &judge.policy))
+            self.pool(turn, move || stages::open(&request, &judge.policy))
                 .await?
         };
         let opened = Arc::new(opened);
@@ -267,7 +273,7 @@ impl Attestor {
         if let Some(pinned) = &pinned {
             trail.allowlist_digest = hex::encode(pinned.allowlist.digest());
         }
-        let (verified, bundle) = self.platform(&opened, judge, now, trail).await?;
+        let (verified, bundle) = self.platform(&opened, turn, judge, now, trail).await?;
         let reference = match pinned {
             Some(pinned) => pinned,
             None => {
@@ -290,7 +296,7 @@ impl Attestor {
             facts,
             now,
         });
-        let result = self.finish(&finished, judge).await?;
+        let result = self.finish(&finished, turn, judge).await?;
         let kept = Kept::new(request.registration.network, &finished, &result, basis);
         Ok((result, kept))
     }
@@ -299,6 +305,7 @@ impl Attestor {
     async fn platform(
         &self,
         opened: &Arc<Opened>,
+        turn: Turn,
         judge: &Arc<Judge>,
         now: Timestamp,
         trail: &mut Trail,
@@ -308,15 +315,19 @@ impl Attestor {
         // What a stranger sends along is not looked at either.
         if !self.collateral.knows(fmspc) || mirror.is_some() {
             let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
-            self.pool(move || judge.verifier.chain_ends_at_root(&opened.quote, now))
-                .await?;
+            self.pool(turn, move || {
+                judge.verifier.chain_ends_at_root(&opened.quote, now)
+            })
+            .await?;
         }
         let bundle = self.collateral.bundle(fmspc, ca, mirror).await?;
         let digest = *bundle.digest();
         trail.generation = hex::encode(digest);
         let (opened, judge) = (Arc::clone(opened), Arc::clone(judge));
         let verified = self
-            .pool(move || judge.verifier.platform(&opened.quote, &bundle, now))
+            .pool(turn, move || {
+                judge.verifier.platform(&opened.quote, &bundle, now)
+            })
             .await?;
         Ok((Arc::new(verified), digest))
     }
@@ -357,11 +368,12 @@ impl Attestor {
     async fn finish(
         &self,
         finished: &Arc<Finished>,
+        turn: Turn,
         judge: &Arc<Judge>,
     ) -> Result<AttestationResult, Failure> {
         let (judge, shared) = (Arc::clone(judge), Arc::clone(finished));
         let outcome = self
-            .pool(move || stages::finish(&shared, &judge.policy))
+            .pool(turn, move || stages::finish(&shared, &judge.policy))
             .await;
         outcome.map_err(|failure| {
             if failure.code != AttestationCode::RegisterMismatch {
@@ -372,12 +384,12 @@ impl Attestor {
         })
     }
 
-    async fn pool<T, F>(&self, work: F) -> Result<T, Failure>
+    async fn pool<T, F>(&self, turn: Turn, work: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, Failure> + Send + 'static,
     {
-        let done = on_pool(self.offload.as_ref(), work).await;
+        let done = on_pool(self.offload.as_ref(), turn, work).await;
         done.unwrap_or_else(|| Err(record::unavailable("the verification was dropped")))
     }
 }

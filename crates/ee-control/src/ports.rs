@@ -6,7 +6,7 @@
 //! that they are the same for every source. Time-outs and body limits are the source's, because
 //! only it sees the bytes arrive.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use ee_core::attestation::Provenance;
@@ -28,13 +28,22 @@ pub trait Clock: Send + Sync {
     }
 }
 
+/// Whose turn a job of the pool is (TUNNEL 11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// A node that serves, or our own upkeep: before every newcomer.
+    Serving,
+    /// A session that is not attested yet, from this address: the addresses take turns.
+    Newcomer(IpAddr),
+}
+
 /// Runs work that needs a processor for long (chains, signatures) off the event loop.
 ///
 /// An implementation runs at most as many jobs at once as there are cores and queues the rest
 /// (ATTESTATION 11). A job that is dropped unrun counts as ours to answer for: indeterminate.
 pub trait Offload: Send + Sync {
-    /// Starts the job as soon as a core is free.
-    fn run(&self, job: Box<dyn FnOnce() + Send>);
+    /// Starts the job as soon as a core is free and its turn has come.
+    fn run(&self, turn: Turn, job: Box<dyn FnOnce() + Send>);
 }
 
 /// Runs each job at once on the calling thread: for tests and command-line tools.
@@ -42,7 +51,7 @@ pub trait Offload: Send + Sync {
 pub struct Inline;
 
 impl Offload for Inline {
-    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+    fn run(&self, _turn: Turn, job: Box<dyn FnOnce() + Send>) {
         job();
     }
 }
@@ -257,16 +266,17 @@ pub trait CollateralSource: Send + Sync {
 }
 
 /// Runs `work` on the pool and waits for it. `None` if it was dropped unrun or panicked.
-pub(crate) async fn on_pool<T, F>(pool: &dyn Offload, work: F) -> Option<T>
+pub(crate) async fn on_pool<T, F>(pool: &dyn Offload, turn: Turn, work: F) -> Option<T>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
     let (reply, answer) = tokio::sync::oneshot::channel();
-    pool.run(Box::new(move || {
+    let job = Box::new(move || {
         // A caller that went away does not wait for its answer.
         let _ = reply.send(work());
-    }));
+    });
+    pool.run(turn, job);
     answer.await.ok()
 }
 

@@ -31,6 +31,7 @@ pub mod tasks;
 mod tls;
 pub mod tunnel;
 pub mod upstream;
+mod verifiers;
 
 pub use self::{
     config::Settings,

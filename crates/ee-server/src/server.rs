@@ -36,6 +36,7 @@ use crate::{
     tls::{self, Alpn},
     tunnel::Tunnels,
     upstream::{self, AllowlistDir, AssetHosts, GithubSource, HttpClient, PccsSource},
+    verifiers::Verifiers,
 };
 
 /// The name under which this process observes nodes: one process writes to the books at a time.
@@ -201,7 +202,7 @@ async fn assemble(
     let cursors = CursorKey::new(&cursor_key(&settings.data_dir)?);
     let (books, backups) = books::open(&settings, &store, Arc::clone(&clock), tasks).await?;
     let upstream = upstream::client()?;
-    let attestor = attestor(&settings, options, &store, tasks, upstream.clone()).await?;
+    let attestor = attestor(&settings, options, &store, upstream.clone()).await?;
     let state = AppState::new(Inner {
         endpoints: endpoints(&settings),
         settings,
@@ -333,7 +334,6 @@ async fn attestor(
     settings: &Settings,
     options: ServerOptions,
     store: &Store,
-    tasks: &Tasks,
     client: HttpClient,
 ) -> anyhow::Result<Arc<Attestor>> {
     let asset = settings.allowlist_asset.clone();
@@ -353,7 +353,7 @@ async fn attestor(
     let parts = AttestorParts {
         store: store.clone(),
         clock: options.clock,
-        offload: Arc::new(tasks.clone()),
+        offload: Arc::new(Verifiers::start().context("starting the verifiers")?),
         releases,
         collateral,
         root: options.trust_root,

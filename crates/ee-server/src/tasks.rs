@@ -10,10 +10,9 @@
 
 use std::{borrow::Cow, future::Future, sync::Arc};
 
-use ee_control::ports::Offload;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Why the server stopped without being asked.
@@ -35,12 +34,10 @@ pub struct Tasks {
     stopping: CancellationToken,
     closing: CancellationToken,
     died: Arc<watch::Sender<Option<Died>>>,
-    cores: Arc<Semaphore>,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             tracker: TaskTracker::new(),
             sessions: TaskTracker::new(),
@@ -48,7 +45,6 @@ impl Default for Tasks {
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),
             died: Arc::new(watch::Sender::new(None)),
-            cores: Arc::new(Semaphore::new(cores)),
         }
     }
 }
@@ -163,21 +159,6 @@ impl Tasks {
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(self.tracker.track_future(task));
-    }
-}
-
-/// Heavy jobs run on the blocking pool, at most one a core at once; the rest queue.
-impl Offload for Tasks {
-    fn run(&self, job: Box<dyn FnOnce() + Send>) {
-        let cores = Arc::clone(&self.cores);
-        self.spawn_session("offload", async move {
-            let Ok(_core) = cores.acquire().await else {
-                return;
-            };
-            if tokio::task::spawn_blocking(job).await.is_err() {
-                tracing::error!(event = "offloaded_job_panicked");
-            }
-        });
     }
 }
 

@@ -11,6 +11,8 @@ use ee_attest::{CollateralBundle, PckCa, policy};
 use ee_core::attestation::{Blame, Failure};
 use ee_protocol::{names::NodeId, time::Timestamp};
 
+use crate::ports::Turn;
+
 use super::{
     Attestor,
     kept::{Basis, Kept, Outcome, SessionKey},
@@ -97,8 +99,10 @@ impl Attestor {
         let (quote, bundle) = (Arc::clone(&kept.quote), families[&family].clone());
         let verified = {
             let judge = Arc::clone(&judge);
-            self.pool(move || judge.verifier.platform(&quote, &bundle, now))
-                .await?
+            self.pool(Turn::Serving, move || {
+                judge.verifier.platform(&quote, &bundle, now)
+            })
+            .await?
         };
         let facts = self.facts(&verified, now).await?;
         let allowlist = &kept.reference.allowlist;

@@ -11,7 +11,7 @@ use super::{
     Inner, State, disk,
     slot::{self, Missing},
 };
-use crate::ports::{CollateralError, FetchedItem, on_pool};
+use crate::ports::{CollateralError, FetchedItem, Turn, on_pool};
 
 /// Asks the endpoints in order until one gives an item that may be used; ends its own flight.
 pub(super) async fn fetch(inner: Arc<Inner>, kind: ItemKind) {
@@ -112,7 +112,7 @@ async fn verify(
     let now = inner.parts.time.now()?;
     let root = inner.parts.verifiers[0].root().clone();
     let root_crl = inner.item(ItemKind::RootCrl);
-    let verified = on_pool(inner.parts.offload.as_ref(), move || {
+    let verified = on_pool(inner.parts.offload.as_ref(), Turn::Serving, move || {
         let chain = fetched.issuer_chain_pem.as_deref();
         CollateralItem::verify(&root, kind, &fetched.body, chain, root_crl.as_deref(), now)
     });

@@ -17,7 +17,7 @@ use super::{
     arrival::{self, Keep},
     slot,
 };
-use crate::ports::{FetchedItem, on_pool};
+use crate::ports::{FetchedItem, Turn, on_pool};
 
 /// A file: base64 of an item's 1 MiB and its chain; what is larger is not ours.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -33,7 +33,9 @@ pub(super) async fn restore(inner: &Inner) {
     let Some(directory) = inner.parts.directory.clone() else {
         return;
     };
-    let read = on_pool(inner.parts.offload.as_ref(), move || read_all(&directory));
+    let read = on_pool(inner.parts.offload.as_ref(), Turn::Serving, move || {
+        read_all(&directory)
+    });
     let mut items = read.await.unwrap_or_default();
     // The root's list first: it is needed to verify the signers of the others.
     items.sort_by_key(|(kind, _)| *kind != ItemKind::RootCrl);
@@ -50,7 +52,7 @@ pub(super) async fn write(inner: &Inner, item: Arc<CollateralItem>) {
     let Some(directory) = inner.parts.directory.clone() else {
         return;
     };
-    let written = on_pool(inner.parts.offload.as_ref(), move || {
+    let written = on_pool(inner.parts.offload.as_ref(), Turn::Serving, move || {
         write_item(&directory, &item)
     });
     if let Some(Err(error)) = written.await {

@@ -5,7 +5,7 @@ use ee_core::{attestation::Verdict, session::VerificationRequest};
 use ee_protocol::tunnel::AttestResponse;
 use serde_json::Value;
 
-use crate::world::{START_S, World, reason};
+use crate::world::{STRANGER, START_S, World, reason};
 
 /// Damaged answers in the normal run; 10^7 in a campaign. The parsers have 10^4 each in
 /// ee-attest; here the whole line is run, which takes a millisecond.
@@ -65,7 +65,11 @@ async fn damaged_answers_never_panic_and_never_prove_anything_else() {
     brought.collateral = serde_json::from_str(&bundle).ok();
     brought.event_log = true;
     let whole = brought.request(world.clock_now());
-    let Verdict::Pass(truth) = world.attestor.verify(Box::new(whole.clone())).await else {
+    let Verdict::Pass(truth) = world
+        .attestor
+        .verify(Box::new(whole.clone()), STRANGER)
+        .await
+    else {
         panic!("the undamaged answer is refused");
     };
     let mut noise = Noise(0x5eed_0020);
@@ -78,7 +82,7 @@ async fn damaged_answers_never_panic_and_never_prove_anything_else() {
             response,
             ..whole.clone()
         };
-        match world.attestor.verify(Box::new(request)).await {
+        match world.attestor.verify(Box::new(request), STRANGER).await {
             Verdict::Pass(result) => {
                 assert_eq!(result, truth, "answer {number}");
                 passed += 1;

@@ -26,7 +26,7 @@ use ee_protocol::{
 };
 use ee_testbed::{DatedItem, DemoImage, SimOptions, SimPlatform, Window};
 
-use crate::world::{Answer, Pcs, SEED, START_S, World};
+use crate::world::{STRANGER, Answer, Pcs, SEED, START_S, World};
 
 const NOW: u64 = START_S.unsigned_abs();
 const HALF_HOUR: Duration = Duration::from_secs(1_800);
@@ -146,7 +146,7 @@ impl<'a> Agent<'a> {
             }
             Command::Verify(request) => {
                 let nonce = request.nonce;
-                let verdict = self.world.attestor.verify(request).await;
+                let verdict = self.world.attestor.verify(request, STRANGER).await;
                 self.session.handle_verdict(now, nonce, verdict);
             }
             Command::Emit(Event::Attested(attested)) => {

@@ -9,7 +9,7 @@ use ee_protocol::{
 use ee_store::StoreError;
 use ee_testbed::{DatedItem, Flaw, QuoteVersion, Revoked, SimOptions, SimPlatform, SimStatus};
 
-use crate::world::{Answer, SEED, START_S, World, channel, reason};
+use crate::world::{STRANGER, Answer, SEED, START_S, World, channel, reason};
 
 const NOW: u64 = START_S.unsigned_abs();
 
@@ -83,7 +83,7 @@ async fn a_quote_for_another_challenge_is_refused() {
         let request = good
             .clone()
             .request_with(world.clock_now(), quoted_for_another);
-        let verdict = world.attestor.verify(Box::new(request)).await;
+        let verdict = world.attestor.verify(Box::new(request), STRANGER).await;
         assert_eq!(reason(&verdict), "binding_mismatch", "{what}");
     }
     assert_eq!(
@@ -98,12 +98,15 @@ async fn a_quote_from_another_session_is_refused() {
     let world = World::new().await;
     let request = world.good().request(world.clock_now());
     assert!(matches!(
-        world.attestor.verify(Box::new(request.clone())).await,
+        world
+            .attestor
+            .verify(Box::new(request.clone()), STRANGER)
+            .await,
         Verdict::Pass(_)
     ));
     let mut replayed = request;
     replayed.binding = channel(9);
-    let verdict = world.attestor.verify(Box::new(replayed)).await;
+    let verdict = world.attestor.verify(Box::new(replayed), STRANGER).await;
     assert_eq!(reason(&verdict), "binding_mismatch");
 }
 
@@ -122,7 +125,7 @@ async fn claims_that_differ_from_the_quote_are_refused() {
     let world = World::new().await;
     let mut request = world.good().request(world.clock_now());
     request.response.measurements.as_mut().unwrap()["vm_image_id"] = "another".into();
-    let verdict = world.attestor.verify(Box::new(request)).await;
+    let verdict = world.attestor.verify(Box::new(request), STRANGER).await;
     assert_eq!(reason(&verdict), "workload_digest_mismatch");
 }
 
@@ -306,7 +309,7 @@ async fn a_registered_node_must_prove_its_token() {
     ] {
         let mut request = registered.clone().request(world.clock_now());
         request.response.node_proof = Some(proof(token));
-        let verdict = world.attestor.verify(Box::new(request)).await;
+        let verdict = world.attestor.verify(Box::new(request), STRANGER).await;
         assert_eq!(reason(&verdict), expected);
     }
 }
@@ -319,16 +322,16 @@ async fn damaged_evidence_is_refused_and_never_panics() {
     for length in (0..quote.len()).step_by(97) {
         let mut request = whole.clone();
         request.response.quote = Some(quote[..length].to_owned());
-        let verdict = world.attestor.verify(Box::new(request)).await;
+        let verdict = world.attestor.verify(Box::new(request), STRANGER).await;
         assert!(matches!(verdict, Verdict::Fail(_)), "{length}");
     }
     let mut empty = whole.clone();
     empty.response.quote = None;
-    let verdict = world.attestor.verify(Box::new(empty)).await;
+    let verdict = world.attestor.verify(Box::new(empty), STRANGER).await;
     assert_eq!(reason(&verdict), "missing_quote_or_measurements");
     let mut huge = whole;
     huge.response.quote = Some("A".repeat(400_000));
-    let verdict = world.attestor.verify(Box::new(huge)).await;
+    let verdict = world.attestor.verify(Box::new(huge), STRANGER).await;
     assert_eq!(reason(&verdict), "evidence_too_large");
 }
 

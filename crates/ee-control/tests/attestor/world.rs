@@ -246,6 +246,10 @@ impl CollateralSource for FakeEndpoints {
 }
 
 /// Everything around one attestor.
+/// Where every answer comes from.
+pub const STRANGER: std::net::IpAddr =
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
+
 pub struct World {
     pub attestor: Arc<Attestor>,
     pub clock: Arc<TestClock>,
@@ -341,7 +345,7 @@ impl World {
 
     pub async fn verdict(&self, answer: Answer) -> Verdict {
         self.attestor
-            .verify(Box::new(answer.request(self.clock.now())))
+            .verify(Box::new(answer.request(self.clock.now())), STRANGER)
             .await
     }
 

@@ -8,14 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use ee_control::ports::Offload;
 use ee_protocol::time::Timestamp;
 use ee_store::{
     Store,
     ledger::{Head, LedgerStore, SqliteLedger, books},
     segments,
 };
-use tokio::sync::oneshot;
 
 use super::{BackupStatus, directory_of};
 use crate::state::AppState;
@@ -107,13 +105,9 @@ async fn pass(state: &AppState, status: &BackupStatus) -> anyhow::Result<()> {
     }
     let source = state.settings.db_path.clone();
     let holds_books = state.settings.ledger.database_url.is_none();
-    let (done, made) = oneshot::channel();
     let into = directory.clone();
-    state.tasks.run(Box::new(move || {
-        // Nobody waits any more when the server stops.
-        let _ = done.send(copy(&source, &into));
-    }));
-    let copied = made.await.context("the copy was not made")??;
+    let copied = tokio::task::spawn_blocking(move || copy(&source, &into));
+    let copied = copied.await.context("the copy was not made")??;
     let batch = if holds_books {
         last_batch(copied.path()).await?.batch
     } else {

@@ -184,10 +184,10 @@ impl Driver {
             Command::SetCredits(credits) => self.tunnel.set_credits(credits),
             Command::Send(outgoing) => self.send(&outgoing),
             Command::Verify(request) => {
-                let state = self.state.clone();
+                let (state, from) = (self.state.clone(), self.ip);
                 self.work.push(Box::pin(async move {
                     let nonce = request.nonce;
-                    let verdict = state.attestor.verify(request).await;
+                    let verdict = state.attestor.verify(request, from).await;
                     if let Verdict::Indeterminate(_) = verdict {
                         // The wait is excused by an outage that is known when it begins.
                         state.plane.beat(state.attestor.dependencies()).await;
