@@ -9,6 +9,7 @@
     reason = "a test harness stops where it stands, and reports what it reached"
 )]
 
+mod backups;
 mod http;
 mod images;
 mod kill;

@@ -2,7 +2,7 @@
  *
  * Preloaded into the server under test. RECORD_DIR names the folder, RECORD_LOG the log; a sync
  * fails with EIO while RECORD_LOG with ".fail-sync" behind it exists, a write with ENOSPC while the
- * one with ".fail-write" does. A record is appended after the call that it is about has succeeded
+ * one with ".fail-write" does, and a sync hangs while the one with ".hang-sync" does. A record is appended after the call that it is about has succeeded
  * and before that returns, under one lock: so the log's order is an order that happened, and
  * whatever a process answered because of a sync stands behind that sync.
  *
@@ -28,7 +28,7 @@ enum { FDS = 4096 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
-static char folder[PATH_MAX], fail_sync[PATH_MAX], fail_write[PATH_MAX];
+static char folder[PATH_MAX], fail_sync[PATH_MAX], fail_write[PATH_MAX], hang_sync[PATH_MAX];
 /* The name below the folder of each open file that is recorded; "." is the folder itself. */
 static char *names[FDS];
 
@@ -57,6 +57,7 @@ __attribute__((constructor)) static void begin(void) {
         return;
     snprintf(fail_sync, sizeof fail_sync, "%s.fail-sync", log);
     snprintf(fail_write, sizeof fail_write, "%s.fail-write", log);
+    snprintf(hang_sync, sizeof hang_sync, "%s.hang-sync", log);
     log_fd = real_open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
 }
 
@@ -228,6 +229,8 @@ int ftruncate64(int fd, off64_t size) {
 static int synced(int fd, int (*sync)(int)) {
     if (!name_of(fd))
         return sync(fd);
+    while (told_to(hang_sync))
+        usleep(5000);
     pthread_mutex_lock(&lock);
     int outcome = told_to(fail_sync) ? -1 : sync(fd);
     record(outcome == 0 ? SYNCED : FAILED, name_of(fd), 0, NULL, 0);

@@ -89,9 +89,14 @@ impl Recorder {
         fs::write(self.trigger("fail-write"), "").unwrap();
     }
 
+    /// From now on every sync waits.
+    pub fn hang_syncs(&self) {
+        fs::write(self.trigger("hang-sync"), "").unwrap();
+    }
+
     /// The disk works again.
     pub fn heal(&self) {
-        for name in ["fail-sync", "fail-write"] {
+        for name in ["fail-sync", "fail-write", "hang-sync"] {
             let _ = fs::remove_file(self.trigger(name));
         }
     }

@@ -19,19 +19,19 @@ use crate::{
 };
 
 /// A home whose backups lie in a folder of their own.
-fn home(folder: &TempDir) -> Home {
+pub fn home(folder: &TempDir) -> Home {
     let mut home = Home::new(folder.path(), Books::Sqlite);
     let backups = backups(&home).display().to_string();
     home.environment.push(("EE_BACKUP_DIR", backups));
     home
 }
 
-fn backups(home: &Home) -> PathBuf {
+pub fn backups(home: &Home) -> PathBuf {
     home.folder.join("backups")
 }
 
 /// The backups of its one ledger.
-fn of_ledger(home: &Home) -> PathBuf {
+pub fn of_ledger(home: &Home) -> PathBuf {
     let mut entries = fs::read_dir(backups(home)).unwrap();
     entries.next().unwrap().unwrap().path()
 }
@@ -42,7 +42,7 @@ fn last_segment(home: &Home) -> PathBuf {
 }
 
 /// The copy of the first night is made when the server starts; here it may take its time.
-fn wait_for_copy(home: &Home) {
+pub fn wait_for_copy(home: &Home) {
     for _ in 0..600 {
         if backups(home).exists() && !copies::copies(&of_ledger(home)).unwrap().is_empty() {
             return;
@@ -52,14 +52,14 @@ fn wait_for_copy(home: &Home) {
     panic!("no copy was made:\n{}", home.said());
 }
 
-fn lose_database(home: &Home) {
+pub fn lose_database(home: &Home) {
     for suffix in ["", "-wal", "-shm"] {
         let file = format!("{}{suffix}", home.database());
         assert!(fs::remove_file(file).is_ok() || suffix == "-shm");
     }
 }
 
-fn restore(home: &Home, until: &str) -> Result<String, String> {
+pub fn restore(home: &Home, until: &str) -> Result<String, String> {
     let (database, backups) = (home.database(), backups(home).display().to_string());
     let pairs = [
         ("EE_DB_PATH", database.as_str()),

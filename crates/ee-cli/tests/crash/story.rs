@@ -41,7 +41,8 @@ impl Operation {
         }
     }
 
-    fn moving(mut self, cents: u64) -> Self {
+    /// Says what it moves between banks.
+    pub fn moving(mut self, cents: u64) -> Self {
         self.cents = i64::try_from(cents).unwrap();
         self
     }

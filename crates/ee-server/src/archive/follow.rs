@@ -76,6 +76,18 @@ async fn root_at(ledger: &Ledger, id: LedgerId, batch: u64) -> Result<Option<Roo
     Ok(found.map(|(_, _, root)| root))
 }
 
+/// Refuses a place that was there when the server started: what takes its place unasked may be
+/// the disk below a mount.
+fn present(directory: &Path) -> anyhow::Result<()> {
+    let root = directory
+        .parent()
+        .context("a ledger's backups have a place")?;
+    if !root.is_dir() {
+        bail!("{} is gone: mount or make it again", root.display());
+    }
+    Ok(())
+}
+
 /// Starts the thread; it ends after the sequencer.
 pub(super) fn start(
     ledger: Ledger,
@@ -141,6 +153,7 @@ impl Follower {
         let head = self.ledger.head().await?;
         let resumed = SegmentWriter::resume(&self.directory, head.ledger_id)?;
         let Some(writer) = resumed else {
+            present(&self.directory)?;
             let place = Place {
                 batch: head.batch,
                 root: head.root,
@@ -174,6 +187,10 @@ impl Follower {
         }
         writer.append(&batches)?;
         self.status.reached(writer.place().batch);
+        // What found no place meanwhile may be the last for a while.
+        if self.status.0.behind.swap(false, Ordering::AcqRel) {
+            self.catch_up(writer).await?;
+        }
         Ok(())
     }
 

@@ -4,7 +4,8 @@
 //! A directory that is full, gone or silent stops nothing: the alarm is raised (log, `/readyz`),
 //! answers go out without it, and when it is back the segments catch up from the books' own
 //! journal, which misses nothing. **Invariant:** while no alarm stands, what was acknowledged is
-//! in the segments, durably.
+//! in the segments, durably: the alarm goes up before an answer goes out without them, and comes
+//! down when they hold the last such answer.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +16,10 @@ use std::{
 use anyhow::Context;
 use ee_control::ports;
 use ee_core::journal::LedgerId;
-use ee_store::{ledger::Ledger, segments::KeptBatch};
+use ee_store::{
+    ledger::Ledger,
+    segments::{self, KeptBatch},
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::tasks::Tasks;
@@ -31,6 +35,9 @@ const QUEUE: usize = 256;
 /// How long answers wait for a silent directory, once; they then go out without it until it is
 /// heard of again.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Why answers go out without the segments.
+const SILENT: &str = "the directory does not answer";
+const BEHIND: &str = "the directory is slower than the books";
 
 /// Where the backups of one ledger lie below `EE_BACKUP_DIR`.
 pub fn directory_of(backup_dir: &Path, ledger: LedgerId) -> PathBuf {
@@ -55,6 +62,8 @@ struct Shared {
 struct Segments {
     /// The last batch that is durable in them.
     reached: u64,
+    /// The last batch that was acknowledged without them.
+    owed: u64,
     /// Why they lag; `None`: they do not.
     failing: Option<String>,
 }
@@ -64,6 +73,7 @@ impl BackupStatus {
         Self(Arc::new(Shared {
             segments: watch::Sender::new(Segments {
                 reached: 0,
+                owed: 0,
                 failing: Some("not yet opened".to_owned()),
             }),
             copies: watch::Sender::new(None),
@@ -87,19 +97,31 @@ impl BackupStatus {
 
     fn reached(&self, batch: u64) {
         self.0.segments.send_modify(|state| {
+            state.reached = batch;
+            if batch < state.owed {
+                return;
+            }
             if let Some(why) = state.failing.take() {
                 tracing::info!(event = "backup_segments_working", batch, before = why);
             }
-            state.reached = batch;
         });
     }
 
     fn lags(&self, why: &str) {
-        self.0.segments.send_modify(|state| {
-            if state.failing.as_deref() != Some(why) {
-                tracing::error!(event = "backup_segments_failing", why);
+        self.0.segments.send_modify(|state| state.fail(why));
+    }
+
+    /// A batch is about to be acknowledged: the alarm goes up if it is not in the segments.
+    fn acknowledged(&self, batch: u64, why: &str) {
+        self.0.segments.send_if_modified(|state| {
+            if batch <= state.reached {
+                return false;
             }
-            state.failing = Some(why.to_owned());
+            state.owed = state.owed.max(batch);
+            if state.failing.is_none() {
+                state.fail(why);
+            }
+            true
         });
     }
 
@@ -114,6 +136,15 @@ impl BackupStatus {
     /// Has the next batch begin a new segment, so that a copy made now needs none before it.
     fn rotate(&self) {
         self.0.rotate.store(true, Ordering::Release);
+    }
+}
+
+impl Segments {
+    fn fail(&mut self, why: &str) {
+        if self.failing.as_deref() != Some(why) {
+            tracing::error!(event = "backup_segments_failing", why);
+        }
+        self.failing = Some(why.to_owned());
     }
 }
 
@@ -135,6 +166,7 @@ impl ports::Archive for Archive {
         let number = batch.header.batch;
         if self.batches.try_send(batch).is_err() {
             self.status.0.behind.store(true, Ordering::Release);
+            self.status.acknowledged(number, BEHIND);
             return acknowledge();
         }
         let waiting = Waiting {
@@ -142,6 +174,7 @@ impl ports::Archive for Archive {
             acknowledge,
         };
         if let Err(refused) = self.waiting.try_send(waiting) {
+            self.status.acknowledged(number, BEHIND);
             (refused.into_inner().acknowledge)();
         }
     }
@@ -156,9 +189,19 @@ pub fn start(
     directory: PathBuf,
     tasks: &Tasks,
 ) -> anyhow::Result<(Arc<dyn ports::Archive>, BackupStatus)> {
+    // From here on a directory that is missing has gone: nobody makes another in its place.
+    if let Err(error) = directory
+        .parent()
+        .map_or(Ok(()), segments::create_directory)
+    {
+        tracing::error!(event = "backup_segments_failing", why = %error);
+    }
     let (batches, queued) = mpsc::channel(QUEUE);
     let (waiting, answers) = mpsc::channel(QUEUE);
     let status = BackupStatus::new();
+    if copies::copies(&directory).map_or(true, |all| all.is_empty()) {
+        status.0.copies.send_replace(Some("no copy yet".to_owned()));
+    }
     follow::start(ledger, directory, queued, status.clone())
         .context("starting the thread of the backups")?;
     tasks.spawn("backup_answers", let_go(answers, status.clone()));
@@ -175,9 +218,12 @@ async fn let_go(mut answers: mpsc::Receiver<Waiting>, status: BackupStatus) {
     let mut segments = status.0.segments.subscribe();
     while let Some(Waiting { batch, acknowledge }) = answers.recv().await {
         let kept = segments.wait_for(|now| now.reached >= batch || now.failing.is_some());
-        if tokio::time::timeout(PATIENCE, kept).await.is_err() {
-            status.lags("the directory does not answer");
-        }
+        // Whether it came in time or not is asked again, under the lock that raises the alarm.
+        let _in_time = tokio::time::timeout(PATIENCE, kept).await.is_ok();
+        status.acknowledged(batch, SILENT);
         acknowledge();
     }
 }
+
+#[cfg(test)]
+mod tests;

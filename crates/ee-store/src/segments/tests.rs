@@ -148,3 +148,23 @@ fn what_the_books_no_longer_follow_is_set_aside() {
     let aside = dir.path().join("superseded-000000000002");
     assert_eq!(segments(&aside).unwrap().len(), 1);
 }
+
+#[test]
+fn a_batch_in_a_file_that_nobody_finds_is_not_kept() {
+    let dir = TempDir::new().unwrap();
+    let place = dir.path().join("place");
+    let mut writer = SegmentWriter::begin(&place, LEDGER, start()).unwrap();
+    let batch = after(writer.place(), b"first");
+    writer.append(std::slice::from_ref(&batch)).unwrap();
+    fs::rename(&place, dir.path().join("elsewhere")).unwrap();
+    let second = after(writer.place(), b"second");
+    let gone = writer.append(std::slice::from_ref(&second)).unwrap_err();
+    assert!(gone.to_string().contains("segment-"), "{gone}");
+
+    // Another directory at the same place is no better.
+    let begun = SegmentWriter::begin(&place, LEDGER, start()).unwrap();
+    drop(begun);
+    let third = after(writer.place(), b"third");
+    let other = writer.append(std::slice::from_ref(&third)).unwrap_err();
+    assert!(other.to_string().contains("another file"), "{other}");
+}

@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -124,8 +124,18 @@ impl SegmentWriter {
         let written = self.file.write_all(&bytes);
         written
             .and_then(|()| self.file.sync_data())
+            .and_then(|()| self.in_place())
             .map_err(failed("write", &self.path))?;
         self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// A file whose directory was removed or moved still takes bytes, but nobody will find them.
+    fn in_place(&self) -> io::Result<()> {
+        let (named, ours) = (fs::metadata(&self.path)?, self.file.metadata()?);
+        if (named.dev(), named.ino()) != (ours.dev(), ours.ino()) {
+            return Err(io::Error::other("another file has taken its place"));
+        }
         Ok(())
     }
 
