@@ -3,9 +3,16 @@
 //! Timers live here; what they drive is idempotent, so a pass that fails or comes late is made
 //! good by the next.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use ee_control::{books::Submission, observation::Observer, renewals::Renewer};
+use ee_control::{
+    books::{BooksHandle, Submission},
+    observation::Observer,
+    renewals::Renewer,
+};
 use ee_core::{
     books::{Books, Command, Principal},
     observer::BEAT_EVERY,
@@ -18,6 +25,9 @@ use crate::{archive::copies, state::AppState};
 const PASS_EVERY: Duration = Duration::from_secs(1);
 /// How often all of memory is added up: each batch is checked by what it touched (LEDGER 1).
 const AUDIT_EVERY: Duration = Duration::from_secs(3_600);
+/// When it is first done: tables that were changed while no server ran are found soon, and those
+/// who waited for the start are served first.
+const AUDIT_FIRST: Duration = Duration::from_secs(60);
 /// How many passes lie between two questions whether idempotency keys are to be forgotten, unless
 /// there is a rest from the last.
 const KEYS_EVERY: u32 = 60;
@@ -88,15 +98,21 @@ async fn ticks(state: AppState) {
 /// in the log and in `/readyz`, and move no money by themselves until the next start, which takes
 /// its memory from the tables; `easyenclave audit verify` tells which row is wrong.
 async fn audits(state: AppState) {
-    while pause(&state, AUDIT_EVERY).await {
-        match state.books.read(Books::audit).await {
-            Ok(Ok(())) => tracing::info!(event = "books_audited", ok = true),
-            Ok(Err(unsound)) => {
-                state.books_unsound.store(true, Ordering::Release);
-                tracing::error!(event = "books_audited", ok = false, why = %unsound);
-            }
-            Err(error) => tracing::warn!(event = "books_not_audited", %error),
+    let mut wait = AUDIT_FIRST;
+    while pause(&state, wait).await {
+        audit(&state.books, &state.books_unsound).await;
+        wait = AUDIT_EVERY;
+    }
+}
+
+async fn audit(books: &BooksHandle, unsound: &AtomicBool) {
+    match books.read(Books::audit).await {
+        Ok(Ok(())) => tracing::info!(event = "books_audited", ok = true),
+        Ok(Err(why)) => {
+            unsound.store(true, Ordering::Release);
+            tracing::error!(event = "books_audited", ok = false, %why);
         }
+        Err(error) => tracing::warn!(event = "books_not_audited", %error),
     }
 }
 
@@ -120,3 +136,6 @@ async fn pause(state: &AppState, length: Duration) -> bool {
         () = state.tasks.stopping().cancelled() => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod backup;
 mod commands;
 mod faults;
 mod keys;
+mod lanes;
 mod random;
 mod settling;
 

@@ -9,11 +9,14 @@ use tokio::time::Instant;
 use super::*;
 use ee_control::ports::Archive as _;
 
+/// A batch that was answered, when, and under which alarms.
+type Answered = (u64, Duration, Vec<&'static str>);
+
 /// An archive whose directory does nothing by itself, and who was answered when.
 struct Rig {
     archive: Archive,
     status: BackupStatus,
-    answered: Arc<Mutex<Vec<(u64, Duration, Vec<&'static str>)>>>,
+    answered: Arc<Mutex<Vec<Answered>>>,
     began: Instant,
     /// What the directory has not taken.
     queued: mpsc::Receiver<KeptBatch>,
@@ -24,7 +27,8 @@ fn rig() -> Rig {
     let (waiting, answers) = mpsc::channel(QUEUE);
     let status = BackupStatus::new();
     status.reached(0);
-    tokio::spawn(let_go(answers, status.clone()));
+    let tasks = Tasks::default();
+    tasks.spawn("backup_answers", let_go(answers, status.clone()));
     let archive = Archive {
         batches,
         waiting,
@@ -63,7 +67,7 @@ impl Rig {
         self.archive.keep(kept, Box::new(acknowledge));
     }
 
-    fn answered(&self) -> Vec<(u64, Duration, Vec<&'static str>)> {
+    fn answered(&self) -> Vec<Answered> {
         self.answered.lock().expect("not poisoned").clone()
     }
 }

@@ -1,5 +1,7 @@
 //! Settlement on demand, and what everybody may read of it.
 
+use std::{sync::atomic::Ordering, time::Duration};
+
 use ee_control::ports::Clock;
 use ee_server::clock::SystemClock;
 use serde_json::{Value, json};
@@ -16,13 +18,17 @@ fn finalize(node: &str, from: u64, until: u64) -> Value {
 /// A node with a used period three hours ago, settled and unsettled alike.
 async fn used() -> World {
     let world = World::start().await;
+    use_of_three_hours_ago(&world).await;
+    world
+}
+
+async fn use_of_three_hours_ago(world: &World) {
     world.purchase("alice", "10").await;
     world.node("n1", "0.04").await;
     let report = json!({"account_id": "alice", "node_id": "n1", "vcpu_hours": 1,
                         "period_start": hours_ago(3), "period_end": hours_ago(2)});
     let reported = world.post(UPTIME, "/v1/usage/report", &report).await;
     assert_eq!(reported.status, 200, "{}", reported.text);
-    world
 }
 
 #[tokio::test]
@@ -362,4 +368,42 @@ async fn reads_say_up_to_which_record_they_go() {
         assert!(shown >= seq, "{path}: {shown} < {seq}");
     }
     world.stop().await;
+}
+
+/// What an operator sees after a failed audit, which the server makes a minute after its start and
+/// then every hour: it goes on for those who ask, but says that it is not to be relied on, and
+/// settles nothing by itself.
+#[tokio::test]
+async fn books_that_do_not_add_up_are_told_and_settle_nothing_by_themselves() {
+    let world = World::start().await;
+    let unsound = &world.running.server.state.books_unsound;
+    assert_eq!(world.get(ADMIN, "/readyz").await.status, 200);
+    unsound.store(true, Ordering::Release);
+    let ready = world.get(ADMIN, "/readyz").await;
+    assert_eq!(
+        (ready.status, &ready.body["code"]),
+        (503, &json!("store_unavailable"))
+    );
+    let detail = ready.body["detail"].as_str().expect("text");
+    assert!(detail.contains("easyenclave audit verify"), "{detail}");
+    let alive = world.get(ADMIN, "/livez").await;
+    assert_eq!(alive.status, 200, "nobody starts it again blindly");
+
+    use_of_three_hours_ago(&world).await;
+    let judged = async || {
+        let found = world.get(ADMIN, "/v1/settlements?node=n1").await;
+        found.body["settlements"].as_array().map_or(0, Vec::len)
+    };
+    // Two ticks pass.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(judged().await, 0);
+    unsound.store(false, Ordering::Release);
+    for _ in 0..200 {
+        if judged().await == 1 {
+            world.stop().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it was due all the time");
 }
