@@ -45,7 +45,8 @@ pub fn dist(root: &Path) -> Result<()> {
     for (package, binary) in PRODUCTION {
         let build = [
             "build",
-            "--release",
+            "--profile",
+            "dist",
             "--locked",
             "-p",
             package,
@@ -58,7 +59,7 @@ pub fn dist(root: &Path) -> Result<()> {
         );
         let tree = simulator_in_tree(root, package)?;
         ensure!(tree.is_none(), "{package} depends on the simulator");
-        let path = root.join("target/release").join(binary);
+        let path = root.join("target/dist").join(binary);
         let bytes = read(&path)?;
         let mark = simulator_in_binary(&bytes);
         ensure!(mark.is_none(), "{binary} contains the simulator");

@@ -16,6 +16,11 @@ use ee_protocol::settings::EXIT_CONFIG;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// glibc's allocator returns the top of the heap after each large body and faults it in again for
+/// the next one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Proves what this VM runs and serves its app through an outbound tunnel. Settings are read
 /// from `EE_*` variables.
 #[derive(Debug, Parser)]

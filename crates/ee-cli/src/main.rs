@@ -36,6 +36,11 @@ use crate::{
     output::Format,
 };
 
+/// glibc's allocator returns the top of the heap after each large body and faults it in again for
+/// the next one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The coordinator of a network for attested compute.
 #[derive(Debug, Parser)]
 #[command(name = "easyenclave", version, propagate_version = true)]

@@ -16,6 +16,11 @@ use ee_server::{
     logging,
 };
 
+/// glibc's allocator returns the top of the heap after each large body and faults it in again for
+/// the next one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 enum Action {
