@@ -68,6 +68,17 @@ impl Home {
 
     /// Starts the control plane here; returns once it serves.
     pub fn start(&self) -> Server {
+        self.launch().serves(self)
+    }
+
+    /// Starts a control plane that has to end by itself: its exit code, and what it said.
+    pub fn fails_to_start(&self) -> (Option<i32>, String) {
+        let code = self.launch().server.wait();
+        (code, self.said())
+    }
+
+    /// Starts the control plane here and does not wait for it.
+    pub fn launch(&self) -> Launched {
         let mut command = easyenclave();
         command
             .args(["dev", "server"])
@@ -88,21 +99,12 @@ impl Home {
                 .env("EE_DATA_DIR", self.database_folder()),
         };
         let mut child = command.spawn().unwrap();
-        let ready = first_line(&mut child);
-        let mut server = Server {
+        let lines = lines(&mut child);
+        let server = Server {
             child,
             api: String::new(),
         };
-        let Some(ready) = ready else {
-            let status = server.wait();
-            panic!("the server did not start ({status:?}):\n{}", self.said());
-        };
-        let ready: Value = serde_json::from_str(&ready).unwrap();
-        let control = ready["control"].as_str().unwrap();
-        control
-            .trim_start_matches("http://")
-            .clone_into(&mut server.api);
-        server
+        Launched { server, lines }
     }
 
     /// Runs `easyenclave audit verify` on the books; panics unless everything holds.
@@ -141,7 +143,30 @@ pub fn easyenclave() -> Command {
     command
 }
 
-fn first_line(child: &mut Child) -> Option<String> {
+/// A control plane that does not serve yet.
+pub struct Launched {
+    server: Server,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Launched {
+    /// Waits until it serves.
+    pub fn serves(self, home: &Home) -> Server {
+        let Self { mut server, lines } = self;
+        let Ok(ready) = lines.recv_timeout(PATIENCE) else {
+            let status = server.wait();
+            panic!("the server did not start ({status:?}):\n{}", home.said());
+        };
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        let control = ready["control"].as_str().unwrap();
+        control
+            .trim_start_matches("http://")
+            .clone_into(&mut server.api);
+        server
+    }
+}
+
+fn lines(child: &mut Child) -> mpsc::Receiver<String> {
     let stdout = child.stdout.take().unwrap();
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -150,7 +175,7 @@ fn first_line(child: &mut Child) -> Option<String> {
             let _ = sender.send(line);
         }
     });
-    lines.recv_timeout(PATIENCE).ok()
+    lines
 }
 
 /// A running control plane; it is killed when this is dropped.
@@ -169,11 +194,16 @@ impl Server {
 
     /// SIGTERM, and waits for it to end.
     pub fn stop(mut self) {
+        self.signal("TERM");
+        assert!(self.wait().is_some(), "it goes on after SIGTERM");
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
         let told = Command::new("kill")
-            .args(["-s", "TERM", &self.child.id().to_string()])
+            .args(["-s", name, &self.child.id().to_string()])
             .status();
         assert!(told.unwrap().success());
-        assert!(self.wait().is_some(), "it goes on after SIGTERM");
     }
 
     /// Whether it has ended by itself, and how.

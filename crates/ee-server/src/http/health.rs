@@ -38,15 +38,17 @@ pub async fn live_read() -> Response {
     json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: 503 while draining or while the store does not answer. Alarms that stop nothing
-/// are told beside the answer.
+/// `GET /readyz`: 503 while draining, while the store does not answer or is another server's. Alarms
+/// that stop nothing are told beside the answer.
 pub async fn ready_read(State(state): State<AppState>) -> Result<Response, ApiError> {
     if state.tasks.is_stopping() {
         return Err(ProblemCode::Draining.into());
     }
     let answers = async {
         state.store.auth().await?;
-        // With EE_DATABASE_URL the books have a database of their own.
+        // With EE_DATABASE_URL the books have a database of their own, and it may be another
+        // server's by now (decision 0015).
+        state.books.ledger().writable()?;
         state.books.ledger().head().await
     };
     match tokio::time::timeout(STORE_TIMEOUT, answers).await {

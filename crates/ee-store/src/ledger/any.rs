@@ -16,6 +16,19 @@ pub enum Ledger {
     Memory(MemoryLedger),
 }
 
+impl Ledger {
+    /// Whether a batch could be committed now, as far as this process knows.
+    ///
+    /// # Errors
+    /// Why not: PostgreSQL is away, or another server has the books.
+    pub fn writable(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) | Self::Memory(_) => Ok(()),
+            Self::Postgres(ledger) => ledger.writable(),
+        }
+    }
+}
+
 impl LedgerStore for Ledger {
     async fn head(&self) -> Result<Head, StoreError> {
         match self {

@@ -92,6 +92,14 @@ impl Line {
         }
     }
 
+    /// Whether the connection is up at this moment.
+    pub(super) fn is_up(&self) -> Result<(), StoreError> {
+        match &**self.state.borrow() {
+            State::Up(_) => Ok(()),
+            State::Down(reason) => Err(StoreError::Unavailable(reason.clone())),
+        }
+    }
+
     /// Resolves when the thread is gone.
     pub(super) async fn closed(&self) {
         let mut state = self.state.clone();

@@ -121,6 +121,14 @@ impl PostgresLedger {
         })
     }
 
+    /// Whether a batch could be committed now: reads go over connections of their own.
+    ///
+    /// # Errors
+    /// Why not, as PostgreSQL said it.
+    pub fn writable(&self) -> Result<(), StoreError> {
+        self.lines.write.is_up()
+    }
+
     async fn start<F>(
         url: &str,
         begin: &'static str,
