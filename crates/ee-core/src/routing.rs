@@ -349,5 +349,6 @@ fn index(draw: u64, count: usize) -> usize {
 mod bucket;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 
 pub use bucket::Bucket;
