@@ -10,10 +10,13 @@ use ee_core::{
     eligibility::{assess, detail},
     policy::LivePolicy,
     registry::{App, Node},
+    routing::Offer,
     session::RefusedRegistration,
 };
 use ee_protocol::{
-    http::explain::{AppExplanation, GateExplanation, NodeExplanation, RefusedAttempt},
+    http::explain::{
+        AppExplanation, GateExplanation, NodeExplanation, OfferExplanation, RefusedAttempt,
+    },
     names::{AgentId, AppName},
     refusal::Refusal,
     time::Timestamp,
@@ -244,6 +247,7 @@ fn explain_node(entry: &NodeEntry, policy: &LivePolicy, now: Timestamp) -> NodeE
         agent: node.agent_id.to_string(),
         eligible: assessment.eligible().is_ok(),
         tunnels: entry.tunnel_count() as u64,
+        offer: entry.offer().map(explain_offer),
         gates: assessment
             .gates()
             .map(|(gate, code)| GateExplanation {
@@ -253,6 +257,24 @@ fn explain_node(entry: &NodeEntry, policy: &LivePolicy, now: Timestamp) -> NodeE
                 detail: detail(gate, &node, policy),
             })
             .collect(),
+    }
+}
+
+fn explain_offer(offer: &Offer) -> OfferExplanation {
+    let Offer {
+        price,
+        trust,
+        effective,
+    } = offer;
+    OfferExplanation {
+        price_micro_usd_per_vcpu_hour: price.micros().to_string(),
+        effective_micro_usd_per_vcpu_hour: effective.micros().to_string(),
+        trust_permille: trust.total,
+        attestation_permille: trust.attestation,
+        health_permille: trust.health,
+        settlement_permille: trust.settlement,
+        stake_permille: trust.stake,
+        tenure_permille: trust.tenure,
     }
 }
 

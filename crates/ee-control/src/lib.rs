@@ -22,5 +22,6 @@ pub mod resolve;
 pub mod routes;
 pub mod sequencer;
 pub mod settlements;
+pub mod trust;
 mod trusted_time;
 pub mod usage;

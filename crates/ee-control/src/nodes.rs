@@ -10,7 +10,6 @@ use ee_core::{
         views::NodeShown,
     },
     eligibility::assess,
-    registry::Node,
 };
 use ee_protocol::{
     account::AccountId,
@@ -28,7 +27,7 @@ use crate::{
     apps::{attestation_status, health_status},
     books::BooksHandle,
     credits::{moved, transferred},
-    routes::Routes,
+    routes::{Funds, NodeEntry, Routes},
 };
 
 /// Registers a node, or changes what the request names.
@@ -104,24 +103,36 @@ pub struct LiveState {
     health: &'static str,
     last_attested_at: Option<Timestamp>,
     last_health_at: Option<Timestamp>,
+    /// Why no request comes to it; none: requests do.
+    not_routed: Option<String>,
 }
 
 /// What the live half knows of nodes, by id. Nodes that never connected are not among them.
 pub fn live_states<L>(routes: &Routes<L>, now: Timestamp) -> BTreeMap<String, LiveState> {
     let apps = routes.apps();
-    let nodes = apps.iter().flat_map(|app| app.current_nodes());
-    nodes
-        .map(|node| (node.id.to_string(), live_state(routes, &node, now)))
+    let entries = apps
+        .iter()
+        .flat_map(|app| app.nodes.iter().map(|node| (app.funds, node)));
+    entries
+        .map(|(funds, node)| (node.id().to_string(), live_state(routes, funds, node, now)))
         .collect()
 }
 
-fn live_state<L>(routes: &Routes<L>, node: &Node, now: Timestamp) -> LiveState {
+fn live_state<L>(routes: &Routes<L>, funds: Funds, entry: &NodeEntry, now: Timestamp) -> LiveState {
+    let node = &entry.current();
     let assessment = assess(node, routes.policy(), now);
+    let not_routed = match (assessment.reason(), entry.tunnel_count(), funds) {
+        (Some(code), _, _) => Some(code.to_string()),
+        (None, 0, _) => Some("no_tunnel".to_owned()),
+        (None, _, Funds::Exhausted) => Some("insufficient_credits".to_owned()),
+        (None, _, Funds::Enough) => None,
+    };
     LiveState {
         attestation: attestation_status(node, &assessment),
         health: health_status(node, &assessment),
         last_attested_at: node.attestation.passed().map(|passed| passed.at),
         last_health_at: node.last_health_at,
+        not_routed,
     }
 }
 
@@ -221,5 +232,9 @@ fn view(shown: &NodeShown, live: Option<&LiveState>) -> NodeView {
         price_micro_usd_per_vcpu_hour: price.map(|price| price.to_string()),
         stake_micro_usd: shown.stake.to_string(),
         vcpus: shown.vcpus(),
+        not_routed: live.map_or_else(
+            || Some("not_registered".to_owned()),
+            |live| live.not_routed.clone(),
+        ),
     }
 }

@@ -20,10 +20,10 @@ use ee_core::{
     observer::DependencyState,
     policy::LivePolicy,
     registry::{Registry, TunnelId},
+    routing::Offer,
     session::{Admission, AttestedRegistration, ChallengeAnswer, Event, Order, Registration},
 };
 use ee_protocol::{
-    money::Price,
     names::{AppName, NodeId, ReleaseTag, Repo},
     report_data::Digest,
 };
@@ -58,8 +58,8 @@ pub struct Gates {
     pub unfunded: BTreeSet<AppName>,
     /// How nodes' stakes compare with what is demanded.
     pub stakes: BTreeMap<NodeId, StakeStanding>,
-    /// What nodes ask for an hour of a vCPU; absent: nothing was posted.
-    pub prices: BTreeMap<NodeId, Price>,
+    /// What nodes offer; absent: no price was posted, or nothing was attested.
+    pub offers: BTreeMap<NodeId, Offer>,
 }
 
 /// What is asked of the plane.

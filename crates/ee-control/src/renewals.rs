@@ -16,9 +16,10 @@ use ee_core::{
         funding::{Renewal, StakeStanding},
     },
     eligibility::assess,
+    registry::Node,
+    routing::{Offer, trust::Backing},
 };
 use ee_protocol::{
-    money::Price,
     names::{AppName, NodeId},
     period::Period,
     time::Timestamp,
@@ -27,7 +28,8 @@ use ee_protocol::{
 use crate::{
     books::{BooksHandle, Submission, SubmitError},
     plane::{Gates, PlaneHandle, TunnelLink},
-    routes::{AppEntry, Routes},
+    routes::{AppEntry, NodeEntry, Routes},
+    trust::{Records, Terms},
 };
 
 /// Pause before a renewal that fell short is tried again: new money is locked within 5 s.
@@ -49,6 +51,7 @@ pub struct Renewer<L> {
     plane: PlaneHandle<L>,
     tried: BTreeMap<(AppName, Period), Tried>,
     gates: Option<Gates>,
+    records: Records,
 }
 
 /// What the books say at one moment.
@@ -56,8 +59,16 @@ struct Said {
     renewals: Vec<Renewal>,
     unfunded: BTreeSet<AppName>,
     stakes: BTreeMap<NodeId, StakeStanding>,
-    prices: BTreeMap<NodeId, Price>,
-    /// Candidates of each app with a payer, cheapest first.
+    terms: BTreeMap<NodeId, Terms>,
+    /// Those of the apps asked about that have a payer.
+    paid: BTreeSet<AppName>,
+}
+
+/// What the books say, and what the records make of it.
+struct Weighed {
+    said: Said,
+    offers: BTreeMap<NodeId, Offer>,
+    /// Candidates of each app with a payer, the cheapest by effective price first.
     candidates: BTreeMap<AppName, Vec<NodeId>>,
 }
 
@@ -69,6 +80,7 @@ impl<L: TunnelLink> Renewer<L> {
             plane,
             tried: BTreeMap::new(),
             gates: None,
+            records: Records::default(),
         }
     }
 
@@ -77,17 +89,20 @@ impl<L: TunnelLink> Renewer<L> {
     /// # Errors
     /// When the books do not answer; the next pass tries again.
     pub async fn pass(&mut self, now: Timestamp) -> Result<(), SubmitError> {
-        let said = self.ask(now).await?;
-        let renewed = self.renew(&said, now).await?;
+        let nodes = all_nodes(self.plane.routes());
+        let ids: Vec<NodeId> = nodes.iter().map(|node| node.id.clone()).collect();
+        self.records.refresh(&self.books, &ids, now).await;
+        let weighed = self.ask(&nodes, now).await?;
+        let renewed = self.renew(&weighed, now).await?;
         // What was just locked opens its app at once.
-        let said = match renewed {
-            true => self.ask(now).await?,
-            false => said,
+        let Weighed { said, offers, .. } = match renewed {
+            true => self.ask(&nodes, now).await?,
+            false => weighed,
         };
         let gates = Gates {
             unfunded: said.unfunded,
             stakes: said.stakes,
-            prices: said.prices,
+            offers,
         };
         if self.gates.as_ref() != Some(&gates) {
             self.gates = Some(gates.clone());
@@ -96,20 +111,41 @@ impl<L: TunnelLink> Renewer<L> {
         Ok(())
     }
 
-    async fn ask(&self, now: Timestamp) -> Result<Said, SubmitError> {
+    async fn ask(&self, nodes: &[Node], now: Timestamp) -> Result<Weighed, SubmitError> {
         let eligible = eligible_nodes(self.plane.routes(), now);
-        let nodes = all_nodes(self.plane.routes());
-        self.books
-            .read(move |books| said(books, eligible, nodes, now))
-            .await
+        let apps: Vec<AppName> = eligible.keys().cloned().collect();
+        let ids = nodes.iter().map(|node| node.id.clone()).collect();
+        let asked = self.books.read(move |books| said(books, apps, ids, now));
+        let said = asked.await?;
+        let interval = self.plane.routes().policy().attest_interval;
+        let offer = |node: &Node| {
+            let terms = *said.terms.get(&node.id)?;
+            let offer = self.records.offer(node, terms, interval, now)?;
+            Some((node.id.clone(), offer))
+        };
+        let offers: BTreeMap<NodeId, Offer> = nodes.iter().filter_map(offer).collect();
+        let mut candidates = eligible;
+        candidates.retain(|app, _| said.paid.contains(app));
+        for nodes in candidates.values_mut() {
+            // A node without a price comes last: it cannot be locked, but is named in answers.
+            nodes.sort_by_key(|node| {
+                let effective = offers.get(node).map(|offer| offer.effective);
+                (effective.is_none(), effective, node.clone())
+            });
+        }
+        Ok(Weighed {
+            said,
+            offers,
+            candidates,
+        })
     }
 
     /// Whether anything was locked.
-    async fn renew(&mut self, said: &Said, now: Timestamp) -> Result<bool, SubmitError> {
+    async fn renew(&mut self, weighed: &Weighed, now: Timestamp) -> Result<bool, SubmitError> {
         self.tried.retain(|(_, period), _| now < period.end());
         let mut renewed = false;
-        for renewal in &said.renewals {
-            let Some(candidates) = said.candidates.get(&renewal.app) else {
+        for renewal in &weighed.said.renewals {
+            let Some(candidates) = weighed.candidates.get(&renewal.app) else {
                 continue;
             };
             if !renewal.wants(candidates) || !self.may_try(renewal, candidates, now) {
@@ -166,14 +202,17 @@ impl<L: TunnelLink> Renewer<L> {
     }
 }
 
-fn said(
-    books: &Books,
-    eligible: BTreeMap<AppName, Vec<NodeId>>,
-    nodes: Vec<NodeId>,
-    now: Timestamp,
-) -> Said {
-    let price = |node: &NodeId| Some((node.clone(), books.asked_price(node, now)?));
-    let prices = nodes.iter().filter_map(price).collect();
+fn said(books: &Books, apps: Vec<AppName>, nodes: Vec<NodeId>, now: Timestamp) -> Said {
+    let terms = |node: &NodeId| {
+        let no = books.node_no(node)?;
+        let backing = Backing {
+            stake: books.stake_of(no),
+            demanded: books.stake_demanded(no),
+        };
+        let price = books.asked_price(node, now);
+        Some((node.clone(), Terms { price, backing }))
+    };
+    let terms = nodes.iter().filter_map(terms).collect();
     let stakes = nodes
         .into_iter()
         .map(|node| {
@@ -181,24 +220,13 @@ fn said(
             (node, standing)
         })
         .collect();
-    let candidates = eligible
-        .into_iter()
-        .filter(|(app, _)| books.payer(app).is_some())
-        .map(|(app, mut nodes)| {
-            // A node without a price comes last: it cannot be locked, but is named in answers.
-            nodes.sort_by_key(|node| {
-                let price = books.asked_price(node, now);
-                (price.is_none(), price, node.clone())
-            });
-            (app, nodes)
-        })
-        .collect();
+    let is_paid = |app: &AppName| books.payer(app).is_some();
     Said {
         renewals: books.renewals(now),
         unfunded: books.unfunded_apps(now).into_iter().collect(),
         stakes,
-        prices,
-        candidates,
+        terms,
+        paid: apps.into_iter().filter(is_paid).collect(),
     }
 }
 
@@ -217,8 +245,8 @@ fn eligible_nodes<L>(routes: &Routes<L>, now: Timestamp) -> BTreeMap<AppName, Ve
         .collect()
 }
 
-fn all_nodes<L>(routes: &Routes<L>) -> Vec<NodeId> {
+fn all_nodes<L>(routes: &Routes<L>) -> Vec<Node> {
     let apps = routes.apps();
     let nodes = apps.iter().flat_map(|entry| entry.nodes.iter());
-    nodes.map(|node| node.id().clone()).collect()
+    nodes.map(NodeEntry::current).collect()
 }

@@ -10,7 +10,7 @@ use ee_core::{
     eligibility::{Assessment, assess},
     policy::LivePolicy,
     registry::{App, Node},
-    routing::{NodeCell, Pool, TunnelCell},
+    routing::{NodeCell, Offer, Pool, TunnelCell},
 };
 use ee_protocol::{
     names::{AppName, NodeId},
@@ -52,6 +52,7 @@ pub struct NodeEntry {
     node: Node,
     cell: Arc<NodeCell>,
     tunnels: Vec<Arc<TunnelCell>>,
+    offer: Option<Offer>,
 }
 
 impl NodeEntry {
@@ -61,7 +62,20 @@ impl NodeEntry {
             node,
             cell,
             tunnels,
+            offer: None,
         }
+    }
+
+    /// The same node, which offers that.
+    #[must_use]
+    pub fn offering(mut self, offer: Option<Offer>) -> Self {
+        self.offer = offer;
+        self
+    }
+
+    /// What it offers; none without a price.
+    pub const fn offer(&self) -> Option<&Offer> {
+        self.offer.as_ref()
     }
 
     /// The node's id.

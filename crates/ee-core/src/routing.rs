@@ -4,7 +4,7 @@
 //! A [`Pool`] holds the eligible nodes' tunnels of one app. Its slots point at cells that outlive
 //! the snapshot, so a closing gate acts at once: it zeroes `valid_until`. Every eligible tunnel
 //! with a free credit may serve; the choice between two of them falls on the less loaded one.
-//! The cheapest bucket of prices with a free credit serves first.
+//! The cheapest bucket of effective prices with a free credit serves first.
 
 use std::{
     ops::Deref,
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use ee_protocol::{names::NodeId, time::Timestamp};
+use ee_protocol::{money::Price, names::NodeId, time::Timestamp};
 
 use crate::{eligibility::EligibleNode, registry::TunnelId};
 
@@ -178,7 +178,7 @@ impl<L> Slot<L> {
         self
     }
 
-    /// The same slot, in the merit order of its node's price.
+    /// The same slot, in the merit order of its node's effective price.
     #[must_use]
     pub fn priced(mut self, bucket: Bucket) -> Self {
         self.bucket = bucket;
@@ -352,3 +352,15 @@ mod tests;
 pub mod trust;
 
 pub use bucket::Bucket;
+
+/// What a node offers: its price, how likely it delivers, and what that makes a delivered
+/// vCPU-hour cost. Nodes are picked by the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// Posted, per vCPU-hour.
+    pub price: Price,
+    /// How likely a period passes.
+    pub trust: trust::Trust,
+    /// Price by trust.
+    pub effective: Price,
+}

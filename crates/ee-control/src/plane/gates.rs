@@ -18,7 +18,7 @@ impl<L: TunnelLink> Plane<L> {
         let dearer_or_cheaper = gates
             .stakes
             .keys()
-            .filter(|node| gates.prices.get(node) != self.gates.prices.get(node))
+            .filter(|node| gates.offers.get(node) != self.gates.offers.get(node))
             .filter_map(|node| self.registry.node(node));
         self.stale
             .extend(dearer_or_cheaper.map(|node| node.app.clone()));

@@ -45,7 +45,8 @@ impl<L: TunnelLink> Plane<L> {
             let tunnels = self.registry.tunnels_of(&node.id);
             let tunnels = tunnels.filter_map(|(id, _)| self.tunnels.get(&id));
             let tunnels = tunnels.map(|live| Arc::clone(&live.cell)).collect();
-            entries.push(NodeEntry::new(node, cell, tunnels));
+            let offer = self.gates.offers.get(&node.id).copied();
+            entries.push(NodeEntry::new(node, cell, tunnels).offering(offer));
         }
         Some(AppEntry {
             app,
@@ -68,7 +69,8 @@ impl<L: TunnelLink> Plane<L> {
             .registry
             .tunnels_of(&node.id)
             .filter(|(_, tunnel)| !tunnel.draining);
-        let bucket = Bucket::of(self.gates.prices.get(&node.id).copied());
+        let offer = self.gates.offers.get(&node.id);
+        let bucket = Bucket::of(offer.map(|offer| offer.effective));
         let live = open.filter_map(|(id, _)| self.tunnels.get(&id).map(|live| (id, live)));
         live.map(|(id, live)| {
             let (node_cell, cell) = (Arc::clone(cell), Arc::clone(&live.cell));

@@ -40,7 +40,7 @@ use crate::rig::{Link, World, app, endpoints, health, register};
 
 const PERIOD_S: u32 = 600;
 /// One vCPU of the node for a period.
-const PRICE: i64 = 6_000_000;
+pub const PRICE: i64 = 6_000_000;
 pub const PAY: i64 = 1_000_000;
 
 pub struct Both {
@@ -100,17 +100,7 @@ pub async fn with_both<F: Future<Output = ()>>(
 impl Both {
     /// A registered node with a price, and a user whose dollars pay for the app.
     pub async fn paid_for(&self, micros: i64) {
-        self.run(Command::RegisterNode(RegisterNode {
-            node: node(),
-            price: Price::new(MicroUsd::from_micros(PRICE)),
-            effective_from: None,
-            vcpus: None,
-            stake: None,
-            tier: None,
-            allow_update: true,
-        }))
-        .await
-        .expect("registered");
+        self.post_price(node(), PRICE).await;
         self.buy(micros).await;
         let payer = Some(PayerTerms {
             account: user(),
@@ -121,6 +111,20 @@ impl Both {
         self.run(Command::BindPayer(BindPayer { app: app(), payer }))
             .await
             .expect("bound");
+    }
+
+    pub async fn post_price(&self, node: NodeId, micros: i64) {
+        self.run(Command::RegisterNode(RegisterNode {
+            node,
+            price: Price::new(MicroUsd::from_micros(micros)),
+            effective_from: None,
+            vcpus: None,
+            stake: None,
+            tier: None,
+            allow_update: true,
+        }))
+        .await
+        .expect("registered");
     }
 
     pub async fn buy(&self, micros: i64) {
@@ -162,6 +166,11 @@ impl Both {
         }
     }
 
+    /// As after a restart of the server, whose renewer knows nothing yet.
+    pub fn forget_records(&mut self) {
+        self.renewer = Renewer::new(self.books.clone(), self.world.plane.clone());
+    }
+
     /// A beat that the books have heard of. The plane may be waiting for its store, which is
     /// another thread, and only its answer says that it has come to the beat; what is left then
     /// happens in this task, in few steps.
@@ -178,18 +187,24 @@ impl Both {
         panic!("no beat arrived");
     }
 
-    async fn healthy(&mut self, tunnel: TunnelId, seconds: u64) {
+    pub async fn healthy(&mut self, tunnel: TunnelId, seconds: u64) {
+        self.all_healthy(&[tunnel], seconds).await;
+    }
+
+    pub async fn all_healthy(&mut self, tunnels: &[TunnelId], seconds: u64) {
         for _ in 0..seconds / 60 {
-            self.world.emit(tunnel, health(HealthWord::Pass)).await;
+            for tunnel in tunnels {
+                self.world.emit(*tunnel, health(HealthWord::Pass)).await;
+            }
             self.pass(60).await;
         }
     }
 
-    fn period(&self) -> Period {
+    pub fn period(&self) -> Period {
         Period::holding(self.world.now(), PERIOD_S).expect("a period")
     }
 
-    async fn verdict(&self, period: Period) -> Option<SettlementRow> {
+    pub async fn verdict(&self, period: Period) -> Option<SettlementRow> {
         self.ask(move |books| {
             let node = books.node_no(&node())?;
             let mut rows = books.settlements_of(node);

@@ -29,8 +29,33 @@ pub struct NodeExplanation {
     pub eligible: bool,
     /// Open tunnels.
     pub tunnels: u64,
+    /// What it offers; absent without a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<OfferExplanation>,
     /// All eight gates, in order.
     pub gates: Vec<GateExplanation>,
+}
+
+/// What a node offers. The lowest effective price serves first: the posted price divided by how
+/// likely a period passes. Factors are permille, and trust is their product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferExplanation {
+    /// The price for a vCPU-hour that it posted.
+    pub price_micro_usd_per_vcpu_hour: String,
+    /// The price by trust, rounded up.
+    pub effective_micro_usd_per_vcpu_hour: String,
+    /// All factors together.
+    pub trust_permille: u16,
+    /// How its platform stands, and how fresh that is.
+    pub attestation_permille: u16,
+    /// Health windows that it covered.
+    pub health_permille: u16,
+    /// Periods that passed, less what abuse costs.
+    pub settlement_permille: u16,
+    /// What it has at stake.
+    pub stake_permille: u16,
+    /// How long it has been here.
+    pub tenure_permille: u16,
 }
 
 /// One gate.

@@ -42,6 +42,9 @@ pub struct NodeView {
     pub stake_micro_usd: String,
     /// How many vCPUs may be locked; null: no limit is known.
     pub vcpus: Option<u32>,
+    /// Why no request comes to it: the first closed gate, `no_tunnel`, `insufficient_credits`;
+    /// null: requests do.
+    pub not_routed: Option<String>,
 }
 
 /// `GET /v1/nodes`: in the order in which they came to the books.
@@ -279,8 +282,9 @@ mod tests {
             price_micro_usd_per_vcpu_hour: Some("40000".into()),
             stake_micro_usd: "1000000000".into(),
             vcpus: Some(4),
+            not_routed: Some("health_timeout".into()),
         };
-        insta::assert_snapshot!(serde_json::to_string(&node).expect("plain data"), @r#"{"node_id":"n1","status":"active","price_cents_per_vcpu_hour":4,"stake_tier":"economy","stake_amount_cents":100000,"attestation_status":"valid","health_status":"pass","last_attested_at":"2026-01-02T03:04:05.000006+00:00","last_health_at":null,"created_at":"2026-01-02T03:04:05.000006+00:00","updated_at":null,"price_micro_usd_per_vcpu_hour":"40000","stake_micro_usd":"1000000000","vcpus":4}"#);
+        insta::assert_snapshot!(serde_json::to_string(&node).expect("plain data"), @r#"{"node_id":"n1","status":"active","price_cents_per_vcpu_hour":4,"stake_tier":"economy","stake_amount_cents":100000,"attestation_status":"valid","health_status":"pass","last_attested_at":"2026-01-02T03:04:05.000006+00:00","last_health_at":null,"created_at":"2026-01-02T03:04:05.000006+00:00","updated_at":null,"price_micro_usd_per_vcpu_hour":"40000","stake_micro_usd":"1000000000","vcpus":4,"not_routed":"health_timeout"}"#);
     }
 
     #[test]

@@ -100,6 +100,7 @@ const NODE: &[Member] = &[
     null("price_micro_usd_per_vcpu_hour", Kind::MicroUsd),
     has("stake_micro_usd", Kind::MicroUsd),
     null("vcpus", Kind::Integer),
+    null("not_routed", Kind::Text),
 ];
 const NODES: &[Member] = &[
     has("nodes", Kind::List(NODE)),
