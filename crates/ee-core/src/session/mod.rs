@@ -26,6 +26,8 @@ mod properties;
 #[cfg(test)]
 pub(crate) mod rig;
 #[cfg(test)]
+mod served_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
