@@ -18,6 +18,7 @@ pub mod der;
 pub mod event_log;
 pub mod fake_github;
 pub mod fake_tsm;
+pub mod h2;
 pub mod image;
 pub mod keys;
 pub mod mock_pcs;

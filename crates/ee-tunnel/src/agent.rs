@@ -334,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
 
     fn open_h2(&mut self) {
         if let Mux::Ready(link) = std::mem::replace(&mut self.mux, Mux::Off) {
-            let (lent, home) = lend(link);
+            let (lent, home) = lend(link, None);
             let window = self.inboxes.stream_window();
             self.window = Window::new(window);
             let preface = h2_settings::server(window).handshake(lent);

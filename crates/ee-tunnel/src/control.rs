@@ -25,6 +25,7 @@ use crate::jobs::Jobs;
 use crate::keys::InnerTlsClient;
 use crate::limits::STREAM_WINDOW;
 use crate::link::Link;
+use crate::meter::Meter;
 use crate::outgoing::Outgoing;
 use crate::quiet::{MaySleep, Quiet};
 use crate::sealing::Sealing;
@@ -332,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
             let window = self.shared.inboxes.stream_window();
             self.window = Window::new(window);
             let builder = h2_settings::client(self.shared.credits(), window);
-            let (lent, home) = lend(link);
+            let (lent, home) = lend(link, Some(Meter::of_agent()));
             let opening = Box::pin(async move { builder.handshake(lent).await });
             self.mux = Mux::Opening(opening, home);
         }
@@ -360,6 +361,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
     /// Without an error: it goes to rest, or the agent said GOAWAY and its last stream is done.
     fn h2_ended(&mut self, result: &Result<(), h2::Error>) {
         let ended = std::mem::replace(&mut self.mux, Mux::Off);
+        let flooded = matches!(&ended, Mux::Live(_, home) if home.was_flooded());
         if let (Mux::Live(connection, home), Ok(())) = (ended, result) {
             drop(connection);
             if let (true, Some(link)) = (self.shared.is_idle(), home.take()) {
@@ -373,7 +375,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         self.shared.set_session(Session::Closed);
         if let Err(error) = result {
             tracing::debug!(%error, "the tunnel's HTTP/2 session failed");
-            self.wire.violate(Violation::MuxFailed);
+            self.wire.violate(match flooded {
+                true => Violation::FrameFlood,
+                false => Violation::MuxFailed,
+            });
         }
     }
 

@@ -22,23 +22,36 @@ use tokio::time::{Sleep, sleep};
 
 use crate::limits::{DISCARD_BYTES, EPOCH_END_TIME};
 use crate::link::{Link, SharedSocket, lock};
+use crate::meter::Meter;
 
 /// Where a link goes when HTTP/2 is dropped.
-pub(crate) struct Home<S>(Arc<Mutex<Option<Link<S>>>>);
+pub(crate) struct Home<S>(Arc<Mutex<Returned<S>>>);
+
+/// What HTTP/2 gives back.
+struct Returned<S> {
+    link: Option<Link<S>>,
+    flood: bool,
+}
 
 /// A link as HTTP/2 has it.
 pub(crate) struct Lent<S> {
     /// Always there until the drop.
     link: Option<Link<S>>,
-    home: Arc<Mutex<Option<Link<S>>>>,
+    home: Arc<Mutex<Returned<S>>>,
+    /// Set where the peer is not trusted with what frames cost.
+    meter: Option<Meter>,
 }
 
-/// Lends a link for one epoch.
-pub(crate) fn lend<S>(link: Link<S>) -> (Lent<S>, Home<S>) {
-    let home = Arc::new(Mutex::new(None));
+/// Lends a link for one epoch. A meter fails it when the peer floods.
+pub(crate) fn lend<S>(link: Link<S>, meter: Option<Meter>) -> (Lent<S>, Home<S>) {
+    let home = Arc::new(Mutex::new(Returned {
+        link: None,
+        flood: false,
+    }));
     let lent = Lent {
         link: Some(link),
         home: Arc::clone(&home),
+        meter,
     };
     (lent, Home(home))
 }
@@ -46,13 +59,18 @@ pub(crate) fn lend<S>(link: Link<S>) -> (Lent<S>, Home<S>) {
 impl<S> Home<S> {
     /// The link, once HTTP/2 is dropped.
     pub(crate) fn take(&self) -> Option<Link<S>> {
-        lock(&self.0).take()
+        lock(&self.0).link.take()
+    }
+
+    /// Whether the meter has failed the link.
+    pub(crate) fn was_flooded(&self) -> bool {
+        lock(&self.0).flood
     }
 }
 
 impl<S> Drop for Lent<S> {
     fn drop(&mut self) {
-        *lock(&self.home) = self.link.take();
+        lock(&self.home).link = self.link.take();
     }
 }
 
@@ -71,7 +89,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Lent<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.get_mut().link().poll_read(cx, buf)
+        let lent = self.get_mut();
+        let before = buf.filled().len();
+        ready!(lent.link().poll_read(cx, buf))?;
+        let Some(meter) = &mut lent.meter else {
+            return Poll::Ready(Ok(()));
+        };
+        let read = meter.read(&buf.filled()[before..]);
+        if read.is_err() {
+            lock(&lent.home).flood = true;
+        }
+        Poll::Ready(read.map_err(io::Error::other))
     }
 }
 

@@ -101,6 +101,8 @@ pub enum Violation {
     ControlMacInvalid,
     /// More than [`limits::PINGS_PER_SECOND`] pings within a second.
     PingFlood,
+    /// More frames that carry nothing than a tunnel needs (see the module `meter`).
+    FrameFlood,
     /// The HTTP/2 session broke.
     MuxFailed,
 }
@@ -110,7 +112,10 @@ impl Violation {
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::BinaryNotAllowed | Self::ControlMacInvalid | Self::PingFlood => 1008,
+            Self::BinaryNotAllowed
+            | Self::ControlMacInvalid
+            | Self::PingFlood
+            | Self::FrameFlood => 1008,
             Self::MuxFailed => 1002,
         }
     }
@@ -122,6 +127,7 @@ impl Violation {
             Self::BinaryNotAllowed => "binary_not_allowed",
             Self::ControlMacInvalid => "control_mac_invalid",
             Self::PingFlood => "ping_flood",
+            Self::FrameFlood => "frame_flood",
             Self::MuxFailed => "mux_failed",
         }
     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use ee_tunnel::Metered;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use hyper::{
     body::Incoming,
@@ -26,7 +27,6 @@ use tokio::{
 
 use super::{
     body::ProxyBody,
-    meter::Metered,
     pace::{CLIENT_TAKES_WITHIN, OFFERED, Offered},
     patience::Patient,
 };
@@ -189,7 +189,7 @@ where
     S: Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    let io = Metered::new(Patient::new(Prefixed::new(looked.first, looked.conn)));
+    let io = Metered::of_client(Patient::new(Prefixed::new(looked.first, looked.conn)));
     let streams = Arc::new(Streams::default());
     let executor = Executor {
         tasks: tasks.clone(),

@@ -211,3 +211,22 @@ fn refusal(mut problem: Problem, request_id: &str) -> Response<ProxyBody> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is full here, the client is told when to come back.
+    #[test]
+    fn every_503_says_when_to_come_back() {
+        let mut full = 0;
+        for code in ProblemCode::ALL {
+            let answer = refusal(Problem::new(*code), "request");
+            let is_503 = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+            let wait = answer.headers().get(RETRY_AFTER);
+            assert_eq!(wait.is_some(), is_503, "{code:?}");
+            full += usize::from(is_503);
+        }
+        assert!(full >= 4, "{full}");
+    }
+}

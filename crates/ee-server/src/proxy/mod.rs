@@ -14,7 +14,6 @@ mod forward;
 mod interim;
 mod lent;
 mod listener;
-mod meter;
 mod pace;
 mod patience;
 mod payload;

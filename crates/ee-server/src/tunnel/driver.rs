@@ -314,7 +314,9 @@ impl Driver {
         let told = match violation {
             ee_tunnel::Violation::BinaryNotAllowed => Violation::BinaryNotAllowed,
             ee_tunnel::Violation::ControlMacInvalid => Violation::ControlMacInvalid,
-            ee_tunnel::Violation::PingFlood | ee_tunnel::Violation::MuxFailed => return,
+            ee_tunnel::Violation::PingFlood
+            | ee_tunnel::Violation::FrameFlood
+            | ee_tunnel::Violation::MuxFailed => return,
         };
         self.session.handle_violation(self.state.now(), told);
     }

@@ -140,6 +140,9 @@ fn tell(job: Job, answer: Answer) {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use std::{future::Future, pin::Pin, time::Duration};
 

@@ -110,3 +110,17 @@ fn refuse(code: ProblemCode) -> Response {
         .with_header(header::RETRY_AFTER, RETRY_AFTER_S)
         .into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_finds_no_place_is_told_when_to_come_back() {
+        for code in [ProblemCode::TooManyPending, ProblemCode::Draining] {
+            let answer = refuse(code);
+            assert_eq!(answer.status(), 503, "{code:?}");
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "10", "{code:?}");
+        }
+    }
+}

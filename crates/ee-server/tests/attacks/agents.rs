@@ -391,3 +391,26 @@ async fn flood_of_control_text_is_refused() {
     assert_eq!((code, reason.as_str()), (Some(1008), "text_flood"));
     world.stands().await;
 }
+
+/// An agent that answers with frames which carry nothing loses its tunnel, and its request is told.
+#[tokio::test]
+async fn flood_of_frames_of_an_agent_is_refused() {
+    const PING: u8 = 6;
+    let world = World::start().await;
+    let mut traitor = Traitor::join(&world).await;
+    let asking = asking(&world, APP);
+    traitor.asked().await;
+    let pings = frame(PING, 0, 0, &[7; 8]).repeat(1_000);
+    let flooding = async {
+        for _ in 0..200 {
+            traitor.send(&pings).await;
+        }
+        traitor.socket.end().await
+    };
+    let (_, code, reason) = timeout(PATIENCE, flooding).await.expect("closed in time");
+    assert_eq!((code, reason.as_str()), (Some(1008), "frame_flood"));
+    let answer = asking.await.expect("asking does not panic");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(answer.body.contains("agent_disconnected"), "{answer:?}");
+    world.stands().await;
+}

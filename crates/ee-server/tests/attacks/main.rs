@@ -11,6 +11,7 @@
 
 mod agents;
 mod evidence;
+mod h2_conformance;
 mod h2_face;
 mod inventory;
 mod messages;
@@ -18,6 +19,7 @@ mod names;
 mod peer;
 mod platforms;
 mod public_side;
+mod queues;
 mod raw;
 mod relay;
 mod smuggling;

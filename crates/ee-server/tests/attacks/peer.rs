@@ -9,11 +9,11 @@ use ee_protocol::report_data::{
 };
 use ee_testbed::{DemoImage, QuoteVersion, SimPlatform, Td};
 use ee_tunnel::{
-    Closed, InnerTls, InnerTlsInfo, InnerTlsServer, TunnelKey, TunnelOptions,
+    Closed, IncomingBody, InnerTls, InnerTlsInfo, InnerTlsServer, TunnelKey, TunnelOptions,
     agent::{AgentEvent, AgentTunnel},
 };
 use http::{Method, Request, Response, Uri};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
@@ -384,9 +384,26 @@ impl Drop for Serving {
     }
 }
 
+/// Reads an upload a piece at a time, with a pause behind each; how long it was.
+async fn read_slowly(mut body: IncomingBody) -> Response<Full<Bytes>> {
+    let mut count = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.expect("the upload comes whole");
+        count += frame.data_ref().map_or(0, Bytes::len);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let builder = Response::builder().header("ee-origin", "app");
+    let answer = builder.body(Full::from(count.to_string()));
+    answer.expect("a response")
+}
+
 async fn serve(mut tunnel: AgentTunnel<TcpStream>, body: &'static str) -> Closed {
     loop {
         match tunnel.next().await {
+            AgentEvent::Request(request, responder) if request.uri().path() == SLOWLY => {
+                let answer = read_slowly(request.into_body());
+                tunnel.serve(Box::pin(responder.serve(answer)));
+            }
             AgentEvent::Request(request, responder) => {
                 let never = request.uri().path() == "/never";
                 let answer = answer(request.map(drop), body);
@@ -403,6 +420,9 @@ async fn serve(mut tunnel: AgentTunnel<TcpStream>, body: &'static str) -> Closed
     }
 }
 
+/// The page that takes its time to read an upload.
+pub const SLOWLY: &str = "/slowly";
+
 /// The front page is `body`; any other path shows the head of the request as it arrived; one path
 /// answers with what an app could try against the people who trust us.
 fn answer(request: Request<()>, body: &'static str) -> Response<Full<Bytes>> {
@@ -416,6 +436,7 @@ fn answer(request: Request<()>, body: &'static str) -> Response<Full<Bytes>> {
         return answer.expect("a response");
     }
     let (builder, text) = match request.uri().path() {
+        "/" if request.method() == Method::HEAD => (builder, String::new()),
         "/" => (builder, body.to_owned()),
         "/large" => (builder, "x".repeat(2 * 1024 * 1024)),
         "/forge" => (

@@ -8,6 +8,8 @@
 mod attacks;
 mod control_text;
 mod drain;
+mod floods;
+mod h2_conformance;
 mod hibernation;
 mod pair;
 mod pressure;

@@ -1,4 +1,4 @@
-//! Counts the frames of an HTTP/2 client that cost us more than they cost it.
+//! Counts the frames of an HTTP/2 peer that cost us more than they cost it.
 //!
 //! h2 answers every PING and SETTINGS and forgets no stream for free, and sets no limit to how
 //! many come; a request that is reset at once has been sent to an app and cancelled there
@@ -18,10 +18,13 @@ use tokio::{
 
 /// Frames without data in one second. gRPC measures its path with a PING each round trip, which
 /// makes some thousand on a fast network.
-const IDLE_FRAMES_PER_SECOND: u32 = 10_000;
+pub(crate) const IDLE_FRAMES_PER_SECOND: u32 = 10_000;
 /// Streams that a client gives up in one second: a browser that leaves a page gives up all of its
 /// 128, a few times a second at most.
 const RESETS_PER_SECOND: u32 = 500;
+/// Grants of window by an agent in one second. Ours makes two for each 512 KiB that it took, an
+/// eager one two for each frame of 16 KiB: 800 MB/s of uploads on one tunnel.
+pub(crate) const AGENT_WINDOW_UPDATES_PER_SECOND: u32 = 100_000;
 /// Length of a frame's head (RFC 9113 section 4.1).
 const FRAME_HEAD: usize = 9;
 /// Length of the client's preface, which stands before the first frame.
@@ -33,14 +36,23 @@ const RST_STREAM: u8 = 3;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-/// A client that sends frames for their own sake.
+/// A peer that sends frames for their own sake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many frames that carry nothing")]
-struct Flood;
+pub(crate) struct Flood;
 
-/// Follows the frames of one client.
+/// Most frames of a kind in one second.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    idle: u32,
+    resets: u32,
+    windows: u32,
+}
+
+/// Follows the frames of one peer.
 #[derive(Debug)]
-struct Meter {
+pub(crate) struct Meter {
+    most: Most,
     /// The head of the frame that is being read.
     head: [u8; FRAME_HEAD],
     have: usize,
@@ -49,21 +61,46 @@ struct Meter {
     second: Instant,
     idle: u32,
     resets: u32,
+    windows: u32,
 }
 
 impl Meter {
-    fn new() -> Self {
+    /// Of a client, from the first byte of its preface. What it grants of window costs us less
+    /// than it: an eager client of a large answer grants for every frame.
+    fn of_client() -> Self {
+        let most = Most {
+            idle: IDLE_FRAMES_PER_SECOND,
+            resets: RESETS_PER_SECOND,
+            windows: u32::MAX,
+        };
+        Self::new(most, PREFACE)
+    }
+
+    /// Of an agent, which is a server: it resets what we have asked for, and an upload that its
+    /// app did not read to the end, so as often as we ask.
+    pub(crate) fn of_agent() -> Self {
+        let most = Most {
+            idle: IDLE_FRAMES_PER_SECOND,
+            resets: IDLE_FRAMES_PER_SECOND,
+            windows: AGENT_WINDOW_UPDATES_PER_SECOND,
+        };
+        Self::new(most, 0)
+    }
+
+    fn new(most: Most, skip: usize) -> Self {
         Self {
+            most,
             head: [0; FRAME_HEAD],
             have: 0,
-            skip: PREFACE,
+            skip,
             second: Instant::now(),
             idle: 0,
             resets: 0,
+            windows: 0,
         }
     }
 
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -88,7 +125,7 @@ impl Meter {
         self.skip = usize::try_from(length).expect("24 bits");
         let counted = match kind {
             DATA | CONTINUATION => length == 0,
-            HEADERS | WINDOW_UPDATE => false,
+            HEADERS => false,
             _ => true,
         };
         if !counted {
@@ -96,11 +133,19 @@ impl Meter {
         }
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.second = Instant::now();
-            (self.idle, self.resets) = (0, 0);
+            (self.idle, self.resets, self.windows) = (0, 0, 0);
         }
-        self.idle += 1;
+        match kind {
+            WINDOW_UPDATE => self.windows = self.windows.saturating_add(1),
+            _ => self.idle += 1,
+        }
         self.resets += u32::from(kind == RST_STREAM);
-        if self.idle > IDLE_FRAMES_PER_SECOND || self.resets > RESETS_PER_SECOND {
+        let Most {
+            idle,
+            resets,
+            windows,
+        } = self.most;
+        if self.idle > idle || self.resets > resets || self.windows > windows {
             return Err(Flood);
         }
         Ok(())
@@ -115,11 +160,11 @@ pub struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    /// Meters a connection from the first byte of its preface.
-    pub fn new(io: S) -> Self {
+    /// Meters a client's connection from the first byte of its preface.
+    pub fn of_client(io: S) -> Self {
         Self {
             io,
-            meter: Meter::new(),
+            meter: Meter::of_client(),
         }
     }
 }
@@ -178,7 +223,7 @@ mod tests {
     }
 
     fn meter() -> Meter {
-        let mut meter = Meter::new();
+        let mut meter = Meter::of_client();
         meter.read(&[0; PREFACE]).expect("the preface");
         meter
     }
@@ -210,6 +255,20 @@ mod tests {
         for kind in [DATA, CONTINUATION] {
             let many = frames(kind, 0, IDLE_FRAMES_PER_SECOND * 2);
             assert_eq!(meter().read(&many), Err(Flood), "empty {kind}");
+        }
+    }
+
+    /// An agent refuses as fast as it is asked, and grants no window for its own sake.
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_may_reset_more_and_grant_less() {
+        let most = [
+            (RST_STREAM, IDLE_FRAMES_PER_SECOND),
+            (WINDOW_UPDATE, AGENT_WINDOW_UPDATES_PER_SECOND),
+        ];
+        for (kind, limit) in most {
+            let mut meter = Meter::of_agent();
+            assert_eq!(meter.read(&frames(kind, 4, limit)), Ok(()), "{kind}");
+            assert_eq!(meter.read(&frames(kind, 4, 1)), Err(Flood), "{kind}");
         }
     }
 }
