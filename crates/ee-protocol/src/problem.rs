@@ -110,15 +110,18 @@ problems! {
     InsufficientFunds = 400 "insufficient_funds", "The available balance does not cover this",
         "purchase or transfer credits to the account, then send a new request";
     TokenMissing = 401 "token_missing", "This route needs a token",
-        "send Authorization: Bearer <token>";
+        "send Authorization: Bearer <token>, as easyenclave login does; the operator issues \
+         tokens: easyenclave token create";
     TokenInvalid = 401 "token_invalid", "The token is not valid here",
-        "check the token; ask the operator for a new one";
+        "check the token; the operator issues a new one: easyenclave token create";
     RoleNotConfigured = 403 "role_not_configured", "No token of this role is configured",
         "the operator sets it, for admin EE_ADMIN_TOKEN, or uses the bootstrap token";
     ScopeMissing = 403 "scope_missing", "The token does not reach this far",
-        "use a token whose scopes include the one that detail names";
+        "use a token with the scope that detail names; the operator issues one: easyenclave \
+         token create";
     ResourceDenied = 403 "resource_denied", "The token is for another resource",
-        "use a token for this resource";
+        "use a token for what detail names; the operator issues one: easyenclave token create \
+         --resource";
     NotEligible = 403 "not_eligible", "No node of the app may serve now",
         "easyenclave app explain <app> shows every gate of every node";
     BootstrapClosed = 403 "bootstrap_closed", "The bootstrap token is used up or was never made",

@@ -3,15 +3,27 @@
 //! A handler returns a [`Problem`] inside [`ApiError`]; the envelope around every route writes
 //! its body, because only there the request's id is known.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::{Body, HttpBody as _},
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
-use ee_protocol::problem::{MEDIA_TYPE, Problem, ProblemCode};
+use ee_protocol::{
+    problem::{MEDIA_TYPE, Problem, ProblemCode},
+    report_data::sha256,
+};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 /// Seconds after which a client may try again when we cannot know better: agents reconnect
 /// within their back-off, which begins at one second.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Longer answers have no tag: they are exports, and nobody asks for the same one again.
+const TAGGED_MAX: u64 = 1 << 20;
+/// As many bytes of the hash as tell answers apart.
+const TAG_BYTES: usize = 16;
 
 /// A refusal on its way out.
 #[derive(Debug, Clone)]
@@ -91,7 +103,7 @@ pub fn finish(mut response: Response, request_id: &str) -> Response {
         .headers
         .entry(header::CACHE_CONTROL)
         .or_insert(no_store);
-    Response::from_parts(parts, axum::body::Body::from(json_bytes(&problem)))
+    Response::from_parts(parts, Body::from(json_bytes(&problem)))
 }
 
 /// A problem as a whole answer, for listeners that do not run through the API's envelope.
@@ -99,9 +111,48 @@ pub fn problem_response(problem: Problem, request_id: &str) -> Response {
     finish(ApiError::from(problem).into_response(), request_id)
 }
 
+/// What is answered to a read whose sender has it already: `304`, without the body.
+///
+/// The tag is made of the bytes, so that equal answers have equal ones, whoever asks.
+pub async fn unless_known(known: Option<HeaderValue>, response: Response) -> Response {
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == JSON);
+    let size = response.body().size_hint().exact();
+    if response.status() != StatusCode::OK || !is_json || size.is_none_or(|size| size > TAGGED_MAX)
+    {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // The body lies in memory: it is as long as it says, and nothing fails.
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
+        return ApiError::from(ProblemCode::Internal).into_response();
+    };
+    let digest = sha256(&bytes);
+    let tag = format!("\"{}\"", hex::encode(&digest[..TAG_BYTES]));
+    let has_it = known.is_some_and(|known| names(known.to_str().unwrap_or_default(), &tag));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        parts.headers.insert(header::ETAG, tag);
+    }
+    if !has_it {
+        return Response::from_parts(parts, Body::from(bytes));
+    }
+    parts.status = StatusCode::NOT_MODIFIED;
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::empty())
+}
+
+/// Whether a list of tags names this one; a weak one does for a read (RFC 9110, 13.1.2).
+fn names(known: &str, tag: &str) -> bool {
+    let mut tags = known.split(',').map(str::trim);
+    tags.any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
 /// JSON with a status.
 pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    let content_type = HeaderValue::from_static("application/json");
+    let content_type = JSON;
     (
         status,
         [(header::CONTENT_TYPE, content_type)],

@@ -14,7 +14,7 @@ use ee_protocol::problem::ProblemCode;
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, header};
 
-use super::answer::{ApiError, finish};
+use super::answer::{ApiError, finish, unless_known};
 use crate::{clock::Stopwatch, config::TrustedProxies};
 
 /// The header of a request's id.
@@ -64,12 +64,16 @@ pub async fn wrap(
     let id = request_id(request.headers());
     identify(&trusted, &mut request, &id);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| {
         tracing::error!(event = "handler_panicked", request_id = %id, %method, path);
         ApiError::from(ProblemCode::Internal).into_response()
     });
     let mut response = finish(response, &id);
+    if method == http::Method::GET {
+        response = unless_known(known, response).await;
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }

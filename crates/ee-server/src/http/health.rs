@@ -57,7 +57,10 @@ pub async fn ready_read(State(state): State<AppState>) -> Result<Response, ApiEr
         )),
         Ok(Ok(_)) => {
             let alarms = state.backups.as_ref().map(BackupStatus::alarms);
-            let alarms = alarms.unwrap_or_default();
+            let mut alarms = alarms.unwrap_or_default();
+            if !state.attestor.clock_may_judge() {
+                alarms.push("clock_untrusted");
+            }
             Ok(json(
                 StatusCode::OK,
                 &json!({"status": "ok", "alarms": alarms}),

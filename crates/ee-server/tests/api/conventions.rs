@@ -137,3 +137,50 @@ async fn garbage_on_the_socket_leaves_the_server_alive() {
     assert_eq!(running.get("/health").await.status().as_u16(), 200);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_client_has_already_is_not_sent_again() {
+    let running = Running::start(&[("EE_ADMIN_TOKEN", ADMIN)]).await;
+    let ask = async |path: &str, known: Option<&str>| {
+        let mut request = running.request(Method::GET, path).bearer_auth(ADMIN);
+        if let Some(known) = known {
+            request = request.header("if-none-match", known);
+        }
+        let response = request.send().await.expect("answered");
+        let tag = response.headers().get("etag").cloned();
+        let tag = tag.map(|tag| tag.to_str().expect("text").to_owned());
+        let status = response.status().as_u16();
+        (status, tag, response.text().await.expect("text").len())
+    };
+    let path = "/v1/accounts";
+    let (status, tag, length) = ask(path, None).await;
+    let tag = tag.expect("a tag");
+    assert!(status == 200 && length > 2 && tag.starts_with('"'), "{tag}");
+    let listed = format!("\"other\", W/{tag}");
+    for known in [tag.as_str(), listed.as_str(), "*"] {
+        assert_eq!(ask(path, Some(known)).await, (304, Some(tag.clone()), 0));
+    }
+    assert_eq!(ask(path, Some("\"other\"")).await.0, 200);
+
+    let bought = serde_json::json!({"account_id": "alice", "amount_usd": "1"});
+    let request = running.request(Method::POST, "/v1/credits/purchase");
+    let request = request.bearer_auth(ADMIN).body(bought.to_string());
+    let answer = request.send().await;
+    let answer = answer.expect("answered");
+    assert_eq!(answer.status().as_u16(), 200);
+    assert!(answer.headers().get("etag").is_none(), "only reads");
+    let (status, after, _) = ask(path, Some(&tag)).await;
+    assert!(
+        status == 200 && after.is_some_and(|after| after != tag),
+        "it has changed"
+    );
+
+    // A refusal has none, and no tag opens a door.
+    let refused = running
+        .request(Method::GET, path)
+        .header("if-none-match", "*");
+    let refused = refused.send().await.expect("answered");
+    assert_eq!(refused.status().as_u16(), 401);
+    assert!(refused.headers().get("etag").is_none());
+    running.stop().await;
+}

@@ -1,8 +1,18 @@
 //! Start, shutdown, and what keeps a server from starting.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use ee_server::StartError;
+use ee_control::ports::Clock;
+use ee_protocol::time::Timestamp;
+use ee_server::{StartError, clock::SystemClock};
+use reqwest::Method;
+use serde_json::json;
 
 use super::running::{ADMIN, Running};
 
@@ -42,4 +52,46 @@ async fn second_process_is_refused() {
     let second = Running::start_in(&first.dir, &[("EE_ADMIN_TOKEN", ADMIN)]).await;
     assert!(matches!(second, Err(StartError::Failed(_))));
     first.stop().await;
+}
+
+/// The machine's clock, set ahead by some seconds while the boot clock goes on as before.
+#[derive(Debug, Default)]
+struct Ahead(AtomicU64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        let ahead = Duration::from_secs(self.0.load(Ordering::SeqCst));
+        SystemClock.now().after(ahead)
+    }
+
+    fn running(&self) -> Option<Duration> {
+        SystemClock.running()
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumped_ahead_is_an_alarm_until_it_is_confirmed() {
+    let clock = Arc::new(Ahead::default());
+    let dir = Arc::new(tempfile::tempdir().expect("temporary directory"));
+    let port: Arc<dyn Clock> = Arc::<Ahead>::clone(&clock);
+    let pairs = [("EE_ADMIN_TOKEN", ADMIN)];
+    let running = Running::start_at(&dir, &pairs, port)
+        .await
+        .expect("started");
+    let alarms = async || {
+        let (status, ready) = running.get_as(ADMIN, "/readyz").await;
+        (status, ready["alarms"].clone())
+    };
+    assert_eq!(alarms().await, (200, json!([])));
+    clock.0.store(600, Ordering::SeqCst);
+    assert_eq!(alarms().await, (200, json!(["clock_untrusted"])));
+    let now = json!({"now": clock.now().rfc3339_seconds()});
+    let told = running
+        .request(Method::POST, "/v1/ledger/clock")
+        .bearer_auth(ADMIN);
+    let told = told.header("content-type", "application/json");
+    let told = told.body(now.to_string()).send().await.expect("answered");
+    assert_eq!(told.status().as_u16(), 200);
+    assert_eq!(alarms().await, (200, json!([])));
+    running.stop().await;
 }

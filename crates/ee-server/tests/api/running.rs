@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use ee_attest::TrustRoot;
+use ee_control::ports::Clock;
 use ee_protocol::settings::{SecretRule, Sources};
 use ee_server::{
-    RunningServer, Server, ServerOptions, Settings, StartError, auth::Announce, upstream,
+    RunningServer, Server, ServerOptions, Settings, StartError, auth::Announce, clock::SystemClock,
+    upstream,
 };
 use ee_testbed::{DEFAULT_SEED, SimOptions, SimPlatform};
 use reqwest::{Method, RequestBuilder, Response};
@@ -35,6 +37,15 @@ impl Running {
 
     /// Starts a server over the data of an earlier one.
     pub async fn start_in(dir: &Arc<TempDir>, pairs: &[(&str, &str)]) -> Result<Self, StartError> {
+        Self::start_at(dir, pairs, Arc::new(SystemClock)).await
+    }
+
+    /// Starts a server that goes by this clock.
+    pub async fn start_at(
+        dir: &Arc<TempDir>,
+        pairs: &[(&str, &str)],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let nowhere = format!("file://{}", path("collateral-source"));
         let fixed = [
@@ -64,6 +75,7 @@ impl Running {
         let root = TrustRoot::new("simulated", platform.root_der()).expect("root");
         let mut options = ServerOptions::new(root);
         options.announce = Announce::File;
+        options.clock = clock;
         let server = Server::start(settings, options).await?;
         let client = upstream::client().expect("client");
         Ok(Self {

@@ -10,6 +10,7 @@ mod nodes;
 mod ownership;
 mod settlements;
 mod usage;
+mod zero_bytes;
 
 use std::{sync::Arc, time::Duration};
 
