@@ -138,7 +138,7 @@ fn table(list: &ReportList) -> String {
                 report.status.clone(),
                 report.from.clone(),
                 report.until.clone().unwrap_or_else(dash),
-                report.filed_at.clone(),
+                output::time(&report.filed_at),
                 report.reason.clone().unwrap_or_else(dash),
             ]
         })

@@ -141,7 +141,7 @@ fn entry_table(entries: &[Entry]) -> String {
         .iter()
         .map(|entry| {
             vec![
-                entry.at.clone(),
+                output::time(&entry.at),
                 entry.kind.clone(),
                 dollars(&entry.amount_micro_usd),
                 entry.effect.clone(),

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use ee_protocol::http::{
     apps::{AppList, AppStatus},
-    explain::{AppExplanation, NodeExplanation, RefusedAttempt},
+    explain::{AppExplanation, NodeExplanation, OfferExplanation, RefusedAttempt},
 };
 
 use crate::{
     client::Client,
     failure::Exit,
+    money::price,
     output::{self, Format},
     path::segment,
 };
@@ -115,12 +116,21 @@ fn show(app: &AppStatus) -> String {
         ("binding", app.binding.clone()),
         (
             "attested",
-            app.last_attested_at.clone().unwrap_or_else(never),
+            app.last_attested_at
+                .as_deref()
+                .map_or_else(never, output::time),
         ),
-        ("healthy", app.last_health_at.clone().unwrap_or_else(never)),
+        (
+            "healthy",
+            app.last_health_at
+                .as_deref()
+                .map_or_else(never, output::time),
+        ),
         (
             "expires",
-            app.registration_expires_at.clone().unwrap_or_else(never),
+            app.registration_expires_at
+                .as_deref()
+                .map_or_else(never, output::time),
         ),
         (
             "serves",
@@ -165,8 +175,26 @@ fn node(node: &NodeExplanation) -> String {
     [head]
         .into_iter()
         .chain(gates)
+        .chain(node.offer.as_ref().map(offer))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// The lowest effective price serves first.
+fn offer(offer: &OfferExplanation) -> String {
+    let factor = |permille: u16| format!("{}.{:03}", permille / 1_000, permille % 1_000);
+    format!(
+        "price {} / trust {} = {} a vCPU-hour\n      trust: attestation {}, health {}, \
+         settlement {}, stake {}, tenure {}",
+        price(&offer.price_micro_usd_per_vcpu_hour),
+        factor(offer.trust_permille),
+        price(&offer.effective_micro_usd_per_vcpu_hour),
+        factor(offer.attestation_permille),
+        factor(offer.health_permille),
+        factor(offer.settlement_permille),
+        factor(offer.stake_permille),
+        factor(offer.tenure_permille),
+    )
 }
 
 fn attempt(attempt: &RefusedAttempt) -> String {

@@ -146,7 +146,7 @@ fn show(lock: &LockView) -> String {
         ("amount", dollars(&lock.amount_micro_usd)),
         ("paid", dollars(&lock.posted_micro_usd)),
         ("state", lock.state.clone()),
-        ("expires", lock.expires_at.clone()),
+        ("expires", output::time(&lock.expires_at)),
     ])
 }
 
@@ -155,7 +155,7 @@ fn locked(done: &Locked) -> String {
         ("lock", done.lock_id.clone()),
         ("period", done.period.clone()),
         ("amount", dollars(&done.amount_micro_usd)),
-        ("expires", done.expires_at.clone()),
+        ("expires", output::time(&done.expires_at)),
     ]);
     std::iter::once(fields)
         .chain(credits::holdings(&done.balances))

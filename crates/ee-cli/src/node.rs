@@ -101,7 +101,9 @@ pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<
                 })
                 .await?;
             let list = NodeList { nodes, next_cursor };
-            output::print_list(format, &list, &list.nodes, table);
+            output::print_list(format, &list, &list.nodes, |list| {
+                table(list, format.is_wide())
+            });
         }
         Task::Show { node } => {
             let path = format!("/v1/nodes/{}", segment(&node));
@@ -181,16 +183,27 @@ fn registered(done: &NodeRegistered) -> String {
     }
 }
 
-fn table(list: &NodeList) -> String {
-    let head = [
-        "NODE", "STATUS", "PRICE", "STAKE", "TIER", "ATTESTED", "HEALTH",
+fn table(list: &NodeList, wide: bool) -> String {
+    let mut head = vec![
+        "NODE",
+        "STATUS",
+        "PRICE",
+        "STAKE",
+        "TIER",
+        "ATTESTED",
+        "HEALTH",
+        "NOT ROUTED",
     ];
+    if wide {
+        head.extend(["VCPUS", "LAST ATTESTED", "LAST HEALTHY", "CREATED"]);
+    }
+    let at = |at: &Option<String>| at.as_deref().map(output::time).unwrap_or_default();
     let rows: Vec<Vec<String>> = list
         .nodes
         .iter()
         .map(|node| {
             let posted = node.price_micro_usd_per_vcpu_hour.as_deref();
-            vec![
+            let mut row = vec![
                 node.node_id.clone(),
                 node.status.clone(),
                 posted.map_or_else(|| "none".to_owned(), price),
@@ -198,7 +211,19 @@ fn table(list: &NodeList) -> String {
                 node.stake_tier.clone(),
                 node.attestation_status.clone(),
                 node.health_status.clone(),
-            ]
+                node.not_routed.clone().unwrap_or_default(),
+            ];
+            if wide {
+                row.extend([
+                    node.vcpus
+                        .map(|vcpus| vcpus.to_string())
+                        .unwrap_or_default(),
+                    at(&node.last_attested_at),
+                    at(&node.last_health_at),
+                    at(&node.created_at),
+                ]);
+            }
+            row
         })
         .collect();
     output::columns(&head, &rows)
@@ -211,6 +236,13 @@ fn show(node: &NodeView) -> String {
     let rows = [
         ("node", node.node_id.clone()),
         ("status", node.status.clone()),
+        (
+            "routed",
+            match &node.not_routed {
+                None => "yes".to_owned(),
+                Some(why) => format!("no: {why}"),
+            },
+        ),
         (
             "price",
             posted.map_or_else(none, |posted| format!("{}/vCPU-h", price(posted))),
@@ -229,7 +261,9 @@ fn show(node: &NodeView) -> String {
             format!(
                 "{} ({})",
                 node.attestation_status,
-                node.last_attested_at.clone().unwrap_or_else(never)
+                node.last_attested_at
+                    .as_deref()
+                    .map_or_else(never, output::time)
             ),
         ),
         (
@@ -237,7 +271,9 @@ fn show(node: &NodeView) -> String {
             format!(
                 "{} ({})",
                 node.health_status,
-                node.last_health_at.clone().unwrap_or_else(never)
+                node.last_health_at
+                    .as_deref()
+                    .map_or_else(never, output::time)
             ),
         ),
     ];

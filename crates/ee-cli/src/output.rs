@@ -1,6 +1,7 @@
 //! How results are printed: a table for people, JSON for programs. Data goes to standard output,
 //! everything else to standard error.
 
+use ee_protocol::time::Timestamp;
 use serde::Serialize;
 
 /// The form of the output.
@@ -9,10 +10,19 @@ pub enum Format {
     /// For people.
     #[default]
     Table,
+    /// For people with room: further columns where a table has some.
+    Wide,
     /// One JSON value, the API's own type.
     Json,
     /// One line of JSON; of a list, one line an item.
     Jsonl,
+}
+
+impl Format {
+    /// Whether there is room for further columns.
+    pub fn is_wide(self) -> bool {
+        self == Self::Wide
+    }
 }
 
 /// Prints a value: as JSON, or as the text that `table` makes of it.
@@ -28,7 +38,7 @@ pub fn print_list<T: Serialize, I: Serialize>(
     table: impl FnOnce(&T) -> String,
 ) {
     match format {
-        Format::Table => line(table(list).trim_end()),
+        Format::Table | Format::Wide => line(table(list).trim_end()),
         Format::Json => line(&serde_json::to_string_pretty(list).expect(PLAIN)),
         Format::Jsonl => {
             for item in items {
@@ -48,6 +58,14 @@ pub fn fields(rows: &[(&str, String)]) -> String {
         .iter()
         .map(|(name, value)| format!("{name:width$}  {value}").trim_end().to_owned());
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// An instant as people read it in tables: UTC, to the second. JSON keeps what the API said.
+pub fn time(text: &str) -> String {
+    match Timestamp::parse_rfc3339(text) {
+        Some(at) => at.rfc3339_seconds(),
+        None => text.to_owned(),
+    }
 }
 
 /// Prints a line of data. A closed pipe is no error: `easyenclave app ls | head -1` is fine.
@@ -91,6 +109,14 @@ pub fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_one_form() {
+        for text in ["2026-11-22T14:03:17.000006+00:00", "2026-11-22T14:03:17Z"] {
+            assert_eq!(time(text), "2026-11-22T14:03:17Z");
+        }
+        assert_eq!(time("never"), "never");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

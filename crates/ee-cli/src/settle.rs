@@ -108,7 +108,7 @@ pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<
                 next_cursor,
             };
             output::print_list(format, &list, &list.settlements, |list| {
-                verdicts(&list.settlements)
+                verdicts(&list.settlements, format.is_wide())
             });
         }
         Task::Show {
@@ -131,7 +131,12 @@ pub async fn run(task: Task, client: &Client, format: Format) -> anyhow::Result<
             let path = format!("/v1/settlements/{}", segment(&period.name()));
             let view: SettlementView = client.get(&path).await?;
             output::print_list(format, &view, &view.nodes, |view| {
-                format!("{}  {}\n{}", view.period, view.state, verdicts(&view.nodes))
+                format!(
+                    "{}  {}\n{}",
+                    view.period,
+                    view.state,
+                    verdicts(&view.nodes, format.is_wide())
+                )
             });
         }
         Task::Finalize { period, node } => {
@@ -219,18 +224,29 @@ fn readable(
     }
 }
 
-fn verdicts(verdicts: &[NodeVerdict]) -> String {
-    let head = ["PERIOD", "NODE", "VERDICT", "STATE", "WHY"];
+fn verdicts(verdicts: &[NodeVerdict], wide: bool) -> String {
+    let mut head = vec!["PERIOD", "NODE", "VERDICT", "STATE", "WHY"];
+    if wide {
+        head.extend(["JUDGED", "FACTS", "POLICY"]);
+    }
     let rows: Vec<Vec<String>> = verdicts
         .iter()
         .map(|verdict| {
-            vec![
+            let mut row = vec![
                 verdict.period.clone(),
                 verdict.node_id.clone(),
                 word(&verdict.verdict),
                 verdict.state.clone(),
                 reasons(&verdict.reasons),
-            ]
+            ];
+            if wide {
+                row.extend([
+                    output::time(&verdict.at),
+                    verdict.facts_hash.clone(),
+                    verdict.policy_hash.clone(),
+                ]);
+            }
+            row
         })
         .collect();
     output::columns(&head, &rows)
@@ -358,6 +374,17 @@ mod tests {
             policy_hash: String::new(),
             at: String::new(),
         }
+    }
+
+    #[test]
+    fn room_shows_when_it_was_judged_and_by_what() {
+        let mut one = verdict("pass", Vec::new());
+        one.at = "2026-11-22T14:03:41.000001Z".to_owned();
+        (one.facts_hash, one.policy_hash) = ("f0".to_owned(), "0b".to_owned());
+        let narrow = verdicts(std::slice::from_ref(&one), false);
+        let wide = verdicts(&[one], true);
+        assert!(!narrow.contains("14:03:41"), "{narrow}");
+        assert!(wide.contains("2026-11-22T14:03:41Z  f0     0b"), "{wide}");
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn table(list: &TokenList) -> String {
         .tokens
         .iter()
         .map(|token| {
-            let used = token.last_used_at.clone();
+            let used = token.last_used_at.as_deref().map(output::time);
             vec![
                 token.id.clone(),
                 token.role.clone(),
@@ -196,5 +196,5 @@ fn bound(resources: &[String]) -> String {
 }
 
 fn ends(at: Option<&str>) -> String {
-    at.unwrap_or("not by itself").to_owned()
+    at.map_or_else(|| "not by itself".to_owned(), output::time)
 }

@@ -104,7 +104,7 @@ fn table(list: &UsageList) -> String {
         .iter()
         .map(|usage| {
             vec![
-                usage.at.clone(),
+                output::time(&usage.at),
                 usage.period.clone(),
                 usage.node_id.clone(),
                 dollars(&usage.amount_micro_usd),
