@@ -136,8 +136,8 @@ fn table(list: &ReportList) -> String {
                 report.report_id.clone(),
                 report.node_id.clone(),
                 report.status.clone(),
-                report.from.clone(),
-                report.until.clone().unwrap_or_else(dash),
+                output::time(&report.from),
+                report.until.as_deref().map_or_else(dash, output::time),
                 output::time(&report.filed_at),
                 report.reason.clone().unwrap_or_else(dash),
             ]

@@ -58,6 +58,8 @@ pub struct Gates {
     pub unfunded: BTreeSet<AppName>,
     /// How nodes' stakes compare with what is demanded.
     pub stakes: BTreeMap<NodeId, StakeStanding>,
+    /// Nodes that are banned.
+    pub banned: BTreeSet<NodeId>,
     /// What nodes offer; absent: no price was posted, or nothing was attested.
     pub offers: BTreeMap<NodeId, Offer>,
 }

@@ -1,5 +1,5 @@
 //! The books and the live half, kept in step: locks of apps are renewed, apps that nobody pays
-//! for and nodes without stake are not routed (LEDGER 5, 10).
+//! for, nodes without stake and banned nodes are not routed (LEDGER 5, 10).
 //!
 //! An idempotent pass without input, to be repeated each second: what it decides on is read from
 //! the books and from the routes, and a lock that exists already is not made again.
@@ -59,6 +59,7 @@ struct Said {
     renewals: Vec<Renewal>,
     unfunded: BTreeSet<AppName>,
     stakes: BTreeMap<NodeId, StakeStanding>,
+    banned: BTreeSet<NodeId>,
     terms: BTreeMap<NodeId, Terms>,
     /// Those of the apps asked about that have a payer.
     paid: BTreeSet<AppName>,
@@ -102,6 +103,7 @@ impl<L: TunnelLink> Renewer<L> {
         let gates = Gates {
             unfunded: said.unfunded,
             stakes: said.stakes,
+            banned: said.banned,
             offers,
         };
         if self.gates.as_ref() != Some(&gates) {
@@ -213,6 +215,8 @@ fn said(books: &Books, apps: Vec<AppName>, nodes: Vec<NodeId>, now: Timestamp) -
         Some((node.clone(), Terms { price, backing }))
     };
     let terms = nodes.iter().filter_map(terms).collect();
+    let is_banned = |node: &&NodeId| books.node_no(node).is_some_and(|no| books.is_banned(no));
+    let banned = nodes.iter().filter(is_banned).cloned().collect();
     let stakes = nodes
         .into_iter()
         .map(|node| {
@@ -225,6 +229,7 @@ fn said(books: &Books, apps: Vec<AppName>, nodes: Vec<NodeId>, now: Timestamp) -
         renewals: books.renewals(now),
         unfunded: books.unfunded_apps(now).into_iter().collect(),
         stakes,
+        banned,
         terms,
         paid: apps.into_iter().filter(is_paid).collect(),
     }

@@ -249,6 +249,16 @@ impl Registry {
         Some(node)
     }
 
+    /// The books say whether a node is banned; whether that is news.
+    pub fn set_banned(&mut self, node: &NodeId, banned: bool) -> Option<&Node> {
+        let node = self
+            .nodes
+            .get_mut(node)
+            .filter(|node| node.banned != banned)?;
+        node.banned = banned;
+        Some(node)
+    }
+
     /// Every node, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()

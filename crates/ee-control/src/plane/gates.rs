@@ -1,4 +1,5 @@
-//! What the books say takes effect: apps that nobody pays for, nodes without stake.
+//! What the books say takes effect: apps that nobody pays for, nodes without stake or
+//! banned.
 
 use ee_protocol::names::{AppName, NodeId};
 
@@ -27,6 +28,10 @@ impl<L: TunnelLink> Plane<L> {
                 .registry
                 .set_stake(node, *stake)
                 .map(|node| node.id.clone());
+            self.reconsider(changed, now);
+            let banned = gates.banned.contains(node);
+            let changed = self.registry.set_banned(node, banned);
+            let changed = changed.map(|node| node.id.clone());
             self.reconsider(changed, now);
         }
         self.gates = gates;

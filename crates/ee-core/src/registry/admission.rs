@@ -175,7 +175,7 @@ impl Registry {
                     Presence::Registered
                 }
             },
-            banned: false,
+            banned: old.is_some_and(|node| node.banned),
             stake: old.map_or(StakeStanding::Missing, |node| node.stake),
         };
         let (evicted, removed_nodes) = self.moved_up(registration);
