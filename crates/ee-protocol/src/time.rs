@@ -64,12 +64,14 @@ impl Timestamp {
         Duration::from_micros(micros.unsigned_abs())
     }
 
-    /// Parses RFC 3339 text with any offset.
+    /// Parses RFC 3339 text with any offset. The instant must have a year of four digits in UTC,
+    /// too, else it could not be written again.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        i64::try_from(moment.unix_timestamp_nanos().div_euclid(1000))
-            .ok()
-            .map(Self)
+        let nanos = moment.unix_timestamp_nanos();
+        let utc = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;
+        (0..=9999).contains(&utc.year()).then_some(())?;
+        i64::try_from(nanos.div_euclid(1000)).ok().map(Self)
     }
 
     /// The seed's spelling, whole seconds: `2024-01-15T10:30:00Z`.
@@ -137,6 +139,18 @@ mod tests {
             Timestamp::parse_rfc3339("2026-01-02T05:04:05+02:00"),
         );
         assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
+    }
+
+    /// Found by fuzzing: such an instant was written as one of the year 9999.
+    #[test]
+    fn an_offset_leads_into_no_year_without_four_digits() {
+        for beyond in ["9999-12-31T23:00:59-01:00", "0000-01-01T00:30:00+01:00"] {
+            assert_eq!(Timestamp::parse_rfc3339(beyond), None, "{beyond}");
+        }
+        for within in ["9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z"] {
+            let read = Timestamp::parse_rfc3339(within).expect(within);
+            assert_eq!(read.rfc3339_seconds(), within);
+        }
     }
 
     #[test]

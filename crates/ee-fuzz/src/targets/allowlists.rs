@@ -15,7 +15,7 @@ pub const TARGET: Target = Target {
     run,
     seeds: allowlists,
     longest: 8 * 1024,
-    floor: 0,
+    floor: 2100,
 };
 
 static QUOTE: LazyLock<ParsedQuote> = LazyLock::new(|| {

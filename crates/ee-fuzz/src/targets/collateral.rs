@@ -13,7 +13,7 @@ pub const TARGET: Target = Target {
     run,
     seeds: bundles,
     longest: 32 * 1024,
-    floor: 0,
+    floor: 3000,
 };
 
 static ROOT: LazyLock<TrustRoot> =

@@ -13,7 +13,7 @@ pub const TARGET: Target = Target {
     run,
     seeds: quotes,
     longest: 24 * 1024,
-    floor: 0,
+    floor: 1100,
 };
 
 fn quotes() -> Vec<Vec<u8>> {
