@@ -1,5 +1,5 @@
-//! The second place of every batch fails (ADR 0014): full, gone, silent. Nothing stops, the alarm is
-//! up before an answer goes out without it, and what was answered meanwhile is there afterwards.
+//! The second place of every batch fails (ADR 0014): full, gone, silent. Nothing stops, the alarm
+//! is up before an answer goes out without it, and what was answered meanwhile is there afterwards.
 
 use std::{
     fs,

@@ -38,8 +38,8 @@ pub async fn live_read() -> Response {
     json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: 503 while draining, while the store does not answer or is another server's. Alarms
-/// that stop nothing are told beside the answer.
+/// `GET /readyz`: 503 while draining, while the store does not answer or is another server's.
+/// Alarms that stop nothing are told beside the answer.
 pub async fn ready_read(State(state): State<AppState>) -> Result<Response, ApiError> {
     if state.tasks.is_stopping() {
         return Err(ProblemCode::Draining.into());
