@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,7 +27,7 @@ use tokio::{
 };
 
 use crate::{
-    calm::in_time,
+    calm::{comes, in_time},
     peer::{Challenge, Prover, Registration},
 };
 
@@ -44,6 +47,8 @@ pub enum Way {
 pub struct App {
     /// What it has heard in whole: path and body.
     pub heard: Mutex<Vec<(String, Bytes)>>,
+    /// Requests whose bodies it still reads.
+    reading: AtomicUsize,
     /// What the path `/fed` answers with, piece by piece; the first request takes it.
     feed: Mutex<Option<mpsc::UnboundedReceiver<Bytes>>>,
 }
@@ -97,6 +102,21 @@ impl Boot {
     /// How many requests the app has heard in whole.
     pub fn heard(&self) -> usize {
         self.app.heard.lock().expect("no panic held it").len()
+    }
+
+    /// How many bodies the app reads now.
+    pub fn reading(&self) -> usize {
+        self.app.reading.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the app has the end of every body, or knows that there will be none: what it
+    /// has heard by then is all that it ever hears.
+    pub async fn settled(&self, after: impl std::fmt::Debug) {
+        let settled = || self.reading() == 0;
+        assert!(
+            comes(settled).await,
+            "the app reads for ever after {after:?}"
+        );
     }
 
     /// Connects and proves what it is, or finds its connection broken.
@@ -301,11 +321,10 @@ async fn answer(request: Request<IncomingBody>, app: Arc<App>) -> Answer {
         let echo = request.into_body().boxed();
         return builder.body(echo).expect("a response");
     }
-    let Ok(body) = request.into_body().collect().await else {
+    if read(request.into_body(), &app, &path).await.is_none() {
         // A request that broke off is none.
         return std::future::pending().await;
-    };
-    note(&app, &path, body.to_bytes());
+    }
     let builder = Response::builder().header("ee-origin", "app");
     let response = match path.as_str() {
         "/streamed" => {
@@ -338,6 +357,23 @@ async fn answer(request: Request<IncomingBody>, app: Arc<App>) -> Answer {
             .body(Full::new(page()).map_err(|never| match never {}).boxed()),
     };
     response.expect("a response")
+}
+
+/// Reads as an app behind a socket does: on its own, whatever has become of the tunnel. It has
+/// heard a request once the body has an end.
+async fn read(body: IncomingBody, app: &Arc<App>, path: &str) -> Option<()> {
+    let (app, path) = (Arc::clone(app), path.to_owned());
+    app.reading.fetch_add(1, Ordering::Relaxed);
+    let reading = tokio::spawn(async move {
+        let whole = body.collect().await;
+        let heard = whole.is_ok();
+        if let Ok(whole) = whole {
+            note(&app, &path, whole.to_bytes());
+        }
+        app.reading.fetch_sub(1, Ordering::Relaxed);
+        heard.then_some(())
+    });
+    reading.await.expect("reading does not panic")
 }
 
 fn answer_in_text(request: &Value, app: &App) -> String {

@@ -66,6 +66,7 @@ async fn cut_off(world: &World, lane: &Lane, cut: Cut, path: &str) {
         Seen::Nothing => panic!("{at:?}: the client was left without a word"),
     }
     drop(serving);
+    lane.boot.settled(&at).await;
     for (heard, body) in lane.boot.app.heard.lock().expect("no panic held it").iter() {
         let whole = heard == path && body[..] == UPLOAD[..];
         assert!(whole, "{at:?}: the app took a part for the whole: {body:?}");

@@ -63,6 +63,7 @@ async fn swept(request: &[u8]) {
             idle(&world, (kind, round)).await;
         }
     }
+    boot.settled("the sweep").await;
     assert_eq!(boot.heard(), 0, "the app took a part for the whole");
     assert_eq!(ask(world.server.proxy_addr, request).await, whole_page());
     drop(serving);
@@ -134,18 +135,28 @@ async fn client_that_leaves_within_an_answer_leaves_nothing() {
 async fn upload_in_http2_cut_at_the_client_reaches_no_app_as_a_whole() {
     let (world, boot, serving) = world().await;
     let request = http2_post();
+    let head = request.len() - HTTP2_BODY_BYTES;
     for round in (0..request.len()).collect::<Vec<_>>().chunks(CROWD) {
-        let cuts = round.iter().map(|at| {
-            let kind = [Kind::Reset, Kind::End][at % 2];
-            cut_off_unheard(&world, &request[..*at], kind)
-        });
-        futures_util::future::join_all(cuts).await;
+        let mut clients = Vec::new();
+        for at in round {
+            let address = world.server.proxy_addr;
+            let mut client = TcpStream::connect(address).await.expect("connected");
+            client.write_all(&request[..*at]).await.expect("sent");
+            clients.push((client, at));
+        }
+        // Only an upload that has reached the app can be taken for a whole one.
+        let begun = round.iter().filter(|at| **at >= head).count();
+        let reads = || boot.reading() == begun;
+        assert!(comes(reads).await, "{round:?}: no app reads");
+        for (client, at) in clients {
+            if at % 2 == 0 {
+                client.set_zero_linger().expect("a socket");
+            }
+        }
         idle(&world, round).await;
-        assert_eq!(
-            boot.heard(),
-            0,
-            "{round:?}: the app took a part for the whole"
-        );
+        boot.settled(round).await;
+        let heard = boot.heard();
+        assert_eq!(heard, 0, "{round:?}: the app took a part for the whole");
     }
     let mut stream = TcpStream::connect(world.server.proxy_addr)
         .await
@@ -159,14 +170,8 @@ async fn upload_in_http2_cut_at_the_client_reaches_no_app_as_a_whole() {
     world.stands().await;
 }
 
-async fn cut_off_unheard(world: &World, request: &[u8], kind: Kind) {
-    let address = world.server.proxy_addr;
-    let mut stream = TcpStream::connect(address).await.expect("connected");
-    stream.write_all(request).await.expect("sent");
-    if kind == Kind::Reset {
-        stream.set_zero_linger().expect("a socket");
-    }
-}
+/// The two frames of [`UPLOAD`], of nine bytes of head each.
+const HTTP2_BODY_BYTES: usize = 2 * 9 + UPLOAD.len();
 
 /// A POST of [`UPLOAD`] in frames (RFC 9113 section 4.1), its fields as HPACK literals.
 fn http2_post() -> Vec<u8> {
