@@ -8,7 +8,7 @@
 //!
 //! Shutdown has two steps: `stopping` (accept nothing new, drain) and `closing` (end now).
 
-use std::{borrow::Cow, future::Future, sync::Arc};
+use std::{borrow::Cow, future::Future, sync::Arc, thread};
 
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -56,9 +56,27 @@ impl Tasks {
         name: impl Into<Cow<'static, str>>,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        let name = name.into();
+        self.start(self.guarded(name.into(), task));
+    }
+
+    /// Starts an essential task on a thread of its own: for what looks at every node at once, while
+    /// requests must not wait for it.
+    pub fn spawn_aside(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tracker.track_future(self.guarded(name.into(), task));
+        let runtime = tokio::runtime::Handle::current();
+        let thread = thread::Builder::new().name(name.to_owned());
+        if let Err(error) = thread.spawn(move || runtime.block_on(task)) {
+            self.die(name, &error.to_string());
+        }
+    }
+
+    fn guarded(
+        &self,
+        name: Cow<'static, str>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let this = self.clone();
-        self.start(async move {
+        async move {
             let ended = AssertUnwindSafe(task).catch_unwind().await;
             if this.stopping.is_cancelled() {
                 return;
@@ -69,7 +87,7 @@ impl Tasks {
                 "it panicked"
             };
             this.die(&name, why);
-        });
+        }
     }
 
     /// Starts a session: it may end at any time, and its panic costs itself alone.
@@ -184,6 +202,25 @@ mod tests {
         tasks.spawn("heart", async { panic!("on purpose") });
         tasks.stopping().cancelled().await;
         assert_eq!(tasks.died().expect("recorded").why, "it panicked");
+    }
+
+    #[tokio::test]
+    async fn a_thread_of_its_own_lives_and_dies_like_any_task() {
+        let tasks = Tasks::default();
+        let here = thread::current().id();
+        let (told, tell) = tokio::sync::oneshot::channel();
+        tasks.spawn_aside("beside", async move {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            told.send(thread::current().id()).expect("somebody listens");
+            panic!("on purpose");
+        });
+        assert_ne!(tell.await.expect("it runs"), here);
+        tasks.finished().await;
+        let died = tasks.died().expect("recorded");
+        assert_eq!(
+            (died.task.as_str(), died.why.as_str()),
+            ("beside", "it panicked")
+        );
     }
 
     #[tokio::test]
