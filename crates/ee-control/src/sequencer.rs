@@ -15,7 +15,7 @@
 use std::{future::Future, pin::pin, sync::Arc};
 
 use ee_core::books::Books;
-use ee_store::ledger::{Head, Ledger};
+use ee_store::ledger::{Behind, Head, Ledger};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -54,6 +54,8 @@ pub enum Stopped {
 /// The owner of the books.
 pub struct Sequencer {
     books: Books,
+    /// Which account rows lag.
+    behind: Behind,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     head: Head,
@@ -70,7 +72,12 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    fn new(books: Books, ledger: Ledger, clock: Arc<dyn Clock>, head: Head) -> (BooksHandle, Self) {
+    fn new(
+        (books, behind): (Books, Behind),
+        ledger: Ledger,
+        clock: Arc<dyn Clock>,
+        head: Head,
+    ) -> (BooksHandle, Self) {
         let (to_users, users) = mpsc::channel(USERS_LANE);
         let (to_facts, facts) = mpsc::channel(FACTS_LANE);
         let handle = BooksHandle {
@@ -80,6 +87,7 @@ impl Sequencer {
         };
         let sequencer = Self {
             books,
+            behind,
             ledger,
             clock,
             head,
@@ -98,6 +106,15 @@ impl Sequencer {
     pub fn archived_in(self, archive: Arc<dyn Archive>) -> Self {
         Self {
             archive: Some(archive),
+            ..self
+        }
+    }
+
+    /// Lets account rows lag by about so many transfers, which a start takes in.
+    #[must_use]
+    pub fn with_redo(self, transfers: u64) -> Self {
+        Self {
+            behind: self.behind.with_redo(transfers),
             ..self
         }
     }

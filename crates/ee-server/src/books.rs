@@ -47,7 +47,8 @@ pub async fn open(
         refused.context("EE_BACKUP_DIR")?;
     }
     let opened = sequencer::open(ledger.clone(), clock, settings.books_policy()).await;
-    let (handle, mut sequencer) = opened.context("opening the books")?;
+    let (handle, sequencer) = opened.context("opening the books")?;
+    let mut sequencer = sequencer.with_redo(settings.ledger.redo);
     let mut status = None;
     if let Some(directory) = directory {
         let (archive, kept) = archive::start(ledger, directory, tasks)?;

@@ -112,10 +112,8 @@ pub async fn carry_out<S: LedgerStore>(
     until: Until,
 ) -> Result<Forwarded, ForwardError> {
     let head = store.head().await?;
-    let books = match head.seq {
-        0 => Books::empty(),
-        _ => Books::restore(books::load(&store).await?),
-    };
+    let loaded = books::load(&store).await?;
+    let books = (Books::restore(loaded.rows), loaded.behind);
     let ledger = head.ledger_id;
     let mut forward = Forward {
         place: Place {

@@ -101,21 +101,31 @@ fn open(spot: &Spot) -> Result<Duration> {
     })
 }
 
-/// Reads every account once, as cheaply as SQLite can.
+/// Reads every account once, and the transfers behind the sweep, as cheaply as SQLite can.
 fn scan(path: &PathBuf) -> Result<Duration> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let started = Stopwatch::start();
-    let mut statement =
-        db.prepare("SELECT no, name, kind, posted, debits_pending, credits_pending FROM account")?;
+    let mut statement = db.prepare("SELECT name, no, kind, posted, last FROM account")?;
     let mut rows = statement.query([])?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        bytes += row.get_ref(1)?.as_str()?.len();
-        for column in [0, 2, 3, 4, 5] {
-            let _: i64 = row.get(column)?;
+        bytes += row.get_ref(0)?.as_str()?.len();
+        for column in 1..5 {
+            let _: Option<i64> = row.get(column)?;
         }
     }
     ensure!(bytes > 0, "there are no accounts");
+    let mut statement = db.prepare(
+        "SELECT no, kind, debit, credit, amount
+         FROM transfer
+         WHERE no >= ((SELECT COALESCE(MAX(through), 0) FROM sweep) + 1) << 22",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        for column in 0..5 {
+            let _: i64 = row.get(column)?;
+        }
+    }
     Ok(started.elapsed())
 }
 

@@ -86,6 +86,8 @@ impl Home {
             .env("EE_PROXY_PORT", "0")
             .env("EE_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("EE_LOG", "warn")
+            // Account rows follow often enough that many a kill comes in the middle of a round.
+            .env("EE_REDO_TRANSFERS", "100")
             // What a killed process could not remove goes with the folder of the test.
             .env("TMPDIR", self.folder.join("tmp"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -187,7 +187,13 @@ impl Sequencer {
             watermark: self.books.watermark(),
         };
         let copied = self.archive.as_ref().map(|_| body.clone());
-        let (batch, next) = books::seal(&self.head, &self.books.changes(), header, body, &requests);
+        let (batch, next) = books::seal(
+            &self.head,
+            (&self.books, &mut self.behind),
+            header,
+            body,
+            &requests,
+        );
         assert_eq!(
             next.seq,
             self.books.head().seq.0,
@@ -196,6 +202,7 @@ impl Sequencer {
         match self.ledger.commit(batch).await {
             Ok(()) => {
                 self.books.committed();
+                self.behind.committed();
                 let root = next.root;
                 self.head = next;
                 match (&self.archive, copied) {

@@ -43,13 +43,10 @@ pub async fn open(
 ) -> Result<(BooksHandle, Sequencer), OpenBooksError> {
     let head = ledger.head().await?;
     check_end(&ledger, &head).await?;
-    let books = if head.seq == 0 {
-        Books::empty()
-    } else {
-        Books::restore(books::load(&ledger).await?)
-    };
+    let loaded = books::load(&ledger).await?;
+    let books = Books::restore(loaded.rows);
     let is_new = *books.policy() != policy || head.seq == 0;
-    let (handle, mut sequencer) = Sequencer::new(books, ledger, clock, head);
+    let (handle, mut sequencer) = Sequencer::new((books, loaded.behind), ledger, clock, head);
     if is_new {
         let (set, _) = ticket(Submission {
             principal: Principal::System,

@@ -23,7 +23,8 @@ use super::{HandClock, LEDGER, policy};
 async fn open(memory: &MemoryLedger) -> (BooksHandle, Sequencer) {
     let clock: Arc<dyn Clock> = Arc::new(HandClock(AtomicI64::new(1_770_000_000_000_000)));
     let ledger = Ledger::Memory(memory.clone());
-    sequencer::open(ledger, clock, policy()).await.unwrap()
+    let (handle, sequencer) = sequencer::open(ledger, clock, policy()).await.unwrap();
+    (handle, sequencer.with_redo(2))
 }
 
 fn purchase(key: &str) -> Submission {

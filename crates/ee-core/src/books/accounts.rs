@@ -149,7 +149,7 @@ impl Books {
     }
 
     /// Every account, in order of opening.
-    pub fn accounts(&self) -> impl Iterator<Item = &AccountRow> {
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = &AccountRow> {
         self.accounts.iter()
     }
 

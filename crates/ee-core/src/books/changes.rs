@@ -2,13 +2,15 @@
 
 use ee_protocol::names::AppName;
 
-use super::{Books, facts::FactBook, rows::*, table::Table};
+use super::{AccountNo, Books, facts::FactBook, rows::*, table::Table};
 
 /// The rows of one batch. Each changed row stands here once, in its last state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// `account`, upserts.
     pub accounts: Vec<AccountRow>,
+    /// Which of them no transfer tells of: opened, or of a kind that was not fixed before.
+    pub accounts_untold: Vec<AccountNo>,
     /// `transfer`, appended.
     pub transfers: Vec<TransferRow>,
     /// `meter`, upserts.
@@ -56,7 +58,7 @@ pub struct Rows {
     pub seq: super::ids::Seq,
     /// Its instant.
     pub at: ee_protocol::time::Timestamp,
-    /// All.
+    /// All; their pending sums are those of the open locks, whatever stands here.
     pub accounts: Vec<AccountRow>,
     /// Those whose period ended less than 31 days and the settlement deadline ago, or has not
     /// ended. More do no harm.
@@ -95,6 +97,7 @@ impl Books {
         self.assert_balanced();
         Changes {
             accounts: self.accounts.upserts(),
+            accounts_untold: self.accounts.untold(),
             transfers: self.transfers.clone(),
             meters: written(&self.meters),
             meters_gone: self.meters.deletes().copied().collect(),

@@ -201,14 +201,7 @@ impl Books {
         if amount == MicroUsd::ZERO {
             return self.next_no(step);
         }
-        let payer = self.account_mut(meter.account);
-        payer.debits_pending = more(payer.debits_pending, amount);
-        assert!(
-            payer.available() >= MicroUsd::ZERO,
-            "what is locked was available"
-        );
-        let payee = self.account_mut(meter.node);
-        payee.credits_pending = more(payee.credits_pending, amount);
+        self.pend(meter, amount);
         let sides = (meter.account, meter.node);
         let posting = Posting {
             client_id,

@@ -76,7 +76,7 @@ impl Accounts {
         self.rows.pop()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &AccountRow> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &AccountRow> {
         self.rows.iter()
     }
 
@@ -103,6 +103,14 @@ impl Accounts {
         let mut rows: Vec<AccountRow> = changed.chain(self.added()).cloned().collect();
         rows.sort_unstable_by_key(|row| row.no);
         rows
+    }
+
+    /// The numbers of changed rows that transfers do not tell: added, or of another kind.
+    pub(super) fn untold(&self) -> Vec<AccountNo> {
+        let row = |old: &AccountRow| self.get(old.no).expect("rows stay");
+        let kinds = self.touched.iter().filter(|old| old.kind != row(old).kind);
+        let added = self.added().iter();
+        kinds.chain(added).map(|row| row.no).collect()
     }
 
     /// The rows touched since the last commit: their values then and now.

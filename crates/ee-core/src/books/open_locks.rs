@@ -1,10 +1,11 @@
 //! Where open locks are found: by meter, account, app, by the end and the deadline of their
 //! period, and by the vCPUs that they hold.
 
-use ee_protocol::{period::Period, time::Timestamp};
+use ee_protocol::{money::MicroUsd, period::Period, time::Timestamp};
 
 use super::{
     AccountNo, Books, EntryNo, NodeNo,
+    ledger::more,
     rows::{LockMode, LockRow, MeterKey, SettlementKey},
 };
 
@@ -197,6 +198,18 @@ impl Books {
         if let Some(app) = &lock.app {
             self.locks_by_app.insert((app.clone(), meter), lock.no);
         }
+    }
+
+    /// Counts what an open lock sets aside in the pending sums of both its accounts.
+    pub(super) fn pend(&mut self, meter: &MeterKey, amount: MicroUsd) {
+        let payer = self.account_mut(meter.account);
+        payer.debits_pending = more(payer.debits_pending, amount);
+        assert!(
+            payer.available() >= MicroUsd::ZERO,
+            "what is locked was available"
+        );
+        let payee = self.account_mut(meter.node);
+        payee.credits_pending = more(payee.credits_pending, amount);
     }
 
     pub(super) fn unindex_lock(&mut self, lock: &LockRow) {

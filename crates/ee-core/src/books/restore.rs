@@ -1,5 +1,7 @@
 //! The books as the store has them: every index is rebuilt from the rows.
 
+use ee_protocol::money::MicroUsd;
+
 use super::{Books, Head, Rows, numbered::Accounts, rows::*, table::Table};
 
 impl Books {
@@ -19,7 +21,7 @@ impl Books {
         };
         let names = rows.accounts.iter().map(|row| (row.name.clone(), row.no));
         books.names = names.collect();
-        books.accounts = Accounts::of(rows.accounts);
+        books.accounts = Accounts::of(without_pending(rows.accounts));
         // First: the deadlines of open locks follow from them.
         books.policies = Table::of(rows.policies.into_iter().map(|row| (row.seq, row)));
         for meter in rows.meters {
@@ -33,6 +35,7 @@ impl Books {
             );
             books.open_period(&lock.meter, lock.from_ms);
             books.index_lock(&lock);
+            books.pend(&lock.meter, lock.amount);
             books.locks.insert(lock.no, lock);
         }
         books.payers = Table::of(rows.payers.into_iter().map(|row| (row.app.clone(), row)));
@@ -73,6 +76,14 @@ impl Books {
         self.holds = Table::of(rows.holds.into_iter().map(|row| (row.key, row)));
         self.claims = Table::of(rows.claims.into_iter().map(|row| (row.no, row)));
     }
+}
+
+/// Pending sums are an index of the open locks, like any other.
+fn without_pending(mut accounts: Vec<AccountRow>) -> Vec<AccountRow> {
+    for row in &mut accounts {
+        (row.debits_pending, row.credits_pending) = (MicroUsd::ZERO, MicroUsd::ZERO);
+    }
+    accounts
 }
 
 /// The rows that judgement owns.

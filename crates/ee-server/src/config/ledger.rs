@@ -18,6 +18,8 @@ const WAIT_MAX_SECS: u64 = 366 * DAY_SECS;
 const BACKUP_KEEP_DAYS_MAX: u64 = 3_660;
 /// Tiers of stake in the order of the books.
 const TIERS: [&str; 3] = ["premium", "standard", "economy"];
+/// Beyond it a start would take minutes.
+const REDO_MAX: u64 = 100_000_000;
 /// What "more than 0" means: the smallest amount there is.
 const STAKE_MIN: MicroUsd = MicroUsd::from_micros(1);
 
@@ -26,6 +28,8 @@ const STAKE_MIN: MicroUsd = MicroUsd::from_micros(1);
 pub struct LedgerSettings {
     /// PostgreSQL for the books; none: SQLite.
     pub database_url: Option<Secret>,
+    /// About how many transfers account rows may lag, which a start takes in.
+    pub redo: u64,
     /// Where backups go.
     pub backup_dir: Option<std::path::PathBuf>,
     /// How far back every moment can be restored.
@@ -53,6 +57,7 @@ pub struct LedgerSettings {
 /// Reads and checks them; `None` if one is wrong, which is recorded.
 pub(super) fn read(reader: &mut Reader) -> Option<LedgerSettings> {
     let database_url = database_url(reader);
+    let redo = reader.read("EE_REDO_TRANSFERS", integer(1..=REDO_MAX));
     let backup_dir = reader.read("EE_BACKUP_DIR", present);
     let backup_keep = reader.read("EE_BACKUP_KEEP_DAYS", integer(1..=BACKUP_KEEP_DAYS_MAX));
     let period = reader.read("EE_PERIOD_SEC", period);
@@ -73,6 +78,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<LedgerSettings> {
     let abuse_decision = abuse_decision_within(reader, abuse_decision?, deadline);
     Some(LedgerSettings {
         database_url,
+        redo: redo?,
         backup_dir: backup_dir.map(Into::into),
         backup_keep: Duration::from_secs(backup_keep? * DAY_SECS),
         period: period?,

@@ -146,6 +146,12 @@ pub const TABLE: &[Setting] = &[
         "days of which every moment can be restored from EE_BACKUP_DIR",
     ),
     Setting::new(
+        "EE_REDO_TRANSFERS",
+        "131072",
+        "transfers by which account rows may lag behind the books, about, if there are not more \
+         accounts; a start takes them in",
+    ),
+    Setting::new(
         "EE_PERIOD_SEC",
         "3600",
         "length of a billing period in seconds: at least 10, a divisor of 86400",

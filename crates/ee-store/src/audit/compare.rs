@@ -1,11 +1,16 @@
 //! A table beside what it must be, row by row and cell by cell.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, iter::Peekable, vec::IntoIter};
+
+use ee_core::books::Seq;
 
 use super::{Check, Report};
 use crate::{
     error::StoreError,
-    ledger::{Cell, Direction, LedgerStore, MemoryLedger, Page, Row, Table, books::key_order},
+    ledger::{
+        Cell, Direction, LedgerStore, MemoryLedger, Page, Row, Table, behind, books::key_order,
+        rows::stored::Stored, tables::ACCOUNT,
+    },
 };
 
 /// Rows read at once.
@@ -21,6 +26,9 @@ pub(super) async fn table<S: LedgerStore>(
     report: &mut Report,
 ) -> Result<(), StoreError> {
     let mut expected = archive.rows(table).into_iter().peekable();
+    if *table == ACCOUNT {
+        return accounts(store, check, expected, report).await;
+    }
     let mut after: Option<Row> = None;
     let limit = match check {
         Check::Chain | Check::Backup => PAGE_BATCHES,
@@ -54,20 +62,46 @@ pub(super) async fn table<S: LedgerStore>(
             break;
         }
     }
-    for missing in expected {
-        report.add(
-            check,
-            format!("{} lacks {}", table.name, named(table, &missing)),
-        );
-    }
+    absent(table, check, expected, report);
     Ok(())
+}
+
+/// Compares the accounts as a start makes them out of their rows and the transfers behind them.
+async fn accounts<S: LedgerStore>(
+    store: &S,
+    check: Check,
+    mut expected: Peekable<IntoIter<Row>>,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let head = store.head().await?;
+    let rows = match behind::current(store, Seq(head.seq)).await {
+        Ok((rows, _)) => rows,
+        Err(StoreError::Corrupt(what)) => {
+            report.add(check, format!("account: {what}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    for row in rows {
+        report.rows += 1;
+        one(&ACCOUNT, check, row.to_row(), &mut expected, report);
+    }
+    absent(&ACCOUNT, check, expected, report);
+    Ok(())
+}
+
+fn absent(table: &Table, check: Check, expected: Peekable<IntoIter<Row>>, report: &mut Report) {
+    for row in expected {
+        let what = format!("{} lacks {}", table.name, named(table, &row));
+        report.add(check, what);
+    }
 }
 
 fn one(
     table: &Table,
     check: Check,
     found: Row,
-    expected: &mut std::iter::Peekable<std::vec::IntoIter<Row>>,
+    expected: &mut Peekable<IntoIter<Row>>,
     report: &mut Report,
 ) {
     let key = table.key_of(&found).to_vec();

@@ -11,7 +11,7 @@ use super::{Check, Finding};
 use crate::{
     error::StoreError,
     ledger::{
-        CommitError, Direction, Head, LedgerStore, MemoryLedger, Page, Row,
+        Behind, CommitError, Direction, Head, LedgerStore, MemoryLedger, Page, Row,
         books::{self, read_batch},
         needs::fetch,
         requests::{Requests, forgettable},
@@ -29,6 +29,8 @@ pub struct Replayed<S> {
     pub store: S,
     /// The books, as they must be in memory.
     pub books: Books,
+    /// Which account rows of the store lag.
+    behind: Behind,
     /// Up to where the journal was carried out.
     pub head: Head,
     /// What was wrong on the way; the replay ends at a batch that does not fit.
@@ -42,7 +44,11 @@ pub struct Replayed<S> {
 pub async fn replay<S: LedgerStore>(store: &S) -> Result<Replayed<MemoryLedger>, StoreError> {
     let recorded = store.head().await?;
     let archive = MemoryLedger::new(recorded.ledger_id);
-    let mut replayed = Replayed::new(archive, Books::empty(), Head::fresh(recorded.ledger_id));
+    let mut replayed = Replayed::new(
+        archive,
+        (Books::empty(), Behind::at_once()),
+        Head::fresh(recorded.ledger_id),
+    );
     let mut after = None;
     loop {
         let rows = store.page(journal_page(after.take())).await?;
@@ -79,10 +85,11 @@ fn journal_page(after: Option<Row>) -> Page {
 
 impl<S: LedgerStore> Replayed<S> {
     /// Books at some place of their journal, to be brought forward.
-    pub(crate) fn new(store: S, books: Books, head: Head) -> Self {
+    pub(crate) fn new(store: S, (books, behind): (Books, Behind), head: Head) -> Self {
         Self {
             store,
             books,
+            behind,
             head,
             findings: Vec::new(),
         }
@@ -213,10 +220,11 @@ impl<S: LedgerStore> Replayed<S> {
             );
             self.find_in(Check::Facts, what);
         }
-        let changes = self.books.changes();
-        let (batch, next) = books::seal(&self.head, &changes, header, body, requests);
+        let rows = (&self.books, &mut self.behind);
+        let (batch, next) = books::seal(&self.head, rows, header, body, requests);
         self.store.commit(batch).await.map_err(not_kept)?;
         self.books.committed();
+        self.behind.committed();
         self.head = next;
         Ok(())
     }

@@ -1,23 +1,24 @@
 //! From the books to their tables: what a batch writes, and the journal's own rows.
 
-use ee_core::books::{Changes, known::RequestKey, rows::MeterKey};
+use ee_core::books::{Books, Changes, known::RequestKey, rows::MeterKey};
 use ee_core::journal::{Body, Header, Root};
 
 use super::{
-    Batch, Cell, Head, LedgerStore, Lookup, Row, TableChange,
+    Batch, Behind, Cell, Head, LedgerStore, Lookup, Row, TableChange,
     requests::Requests,
     rows::{field::Field, stored::Stored, tables::*},
     tables::JOURNAL,
 };
 use crate::error::StoreError;
 
-pub use super::start::load;
+pub use super::start::{Loaded, load};
 pub(crate) use super::walk::{each, key_order};
 
-/// What a batch writes, table by table.
-pub fn changes(changes: &Changes) -> Vec<TableChange> {
+/// What a batch writes, table by table, accounts aside.
+fn changes(changes: &Changes) -> Vec<TableChange> {
     let Changes {
-        accounts,
+        accounts: _,
+        accounts_untold: _,
         transfers,
         meters,
         meters_gone,
@@ -39,7 +40,6 @@ pub fn changes(changes: &Changes) -> Vec<TableChange> {
         claims,
     } = changes;
     let mut all = vec![
-        put(accounts),
         put(transfers),
         put(meters),
         put(locks),
@@ -66,7 +66,6 @@ pub fn changes(changes: &Changes) -> Vec<TableChange> {
     if let Some(change) = of_meters {
         change.delete = meters_gone.iter().map(meter_key).collect();
     }
-    all.retain(|change| !change.put.is_empty() || !change.delete.is_empty());
     all
 }
 
@@ -84,10 +83,11 @@ fn meter_key(key: &MeterKey) -> Row {
     ]
 }
 
-/// The transaction of a batch, and the head after it.
+/// The transaction of a batch, and the head after it. Once it is durable, `behind` and the books
+/// are to hear of it.
 pub fn seal(
     head: &Head,
-    changed: &Changes,
+    (books, behind): (&Books, &mut Behind),
     header: Header,
     body: Body,
     requests: &Requests,
@@ -101,7 +101,10 @@ pub fn seal(
         root,
         at: header.at,
     };
-    let mut changes = changes(changed);
+    let changed = books.changes();
+    let mut changes = changes(&changed);
+    changes.extend(behind.plan(books, &changed));
+    changes.retain(|change| !change.put.is_empty() || !change.delete.is_empty());
     changes.push(journal(&header, body.into_bytes(), root));
     changes.extend(of_requests(requests));
     let batch = Batch {

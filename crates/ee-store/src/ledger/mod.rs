@@ -16,6 +16,7 @@ use ee_protocol::time::Timestamp;
 use crate::error::StoreError;
 
 mod any;
+pub mod behind;
 pub mod books;
 mod cell;
 pub mod history;
@@ -30,6 +31,7 @@ mod trail;
 mod walk;
 
 pub use any::Ledger;
+pub use behind::Behind;
 pub(crate) use cell::spelled;
 pub use cell::{Cell, Column, ColumnKind, Discipline, Presence, Row, Table};
 pub use memory::{Fault, MemoryLedger};

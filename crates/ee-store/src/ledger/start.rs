@@ -1,35 +1,49 @@
 //! What a start reads: what the books hold in memory, and of what only grows no more than may still
 //! be judged.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ee_core::books::{
-    Rows, Seq,
-    rows::{AbuseRow, FactRow, LockState, PolicyRow, SettlementRow, SettlementState, SlashRow},
+    AccountNo, Rows, Seq,
+    rows::{
+        AbuseRow, AccountKind, AccountRow, FactRow, LockState, PolicyRow, SettlementRow,
+        SettlementState, SlashRow,
+    },
 };
 use ee_protocol::{period::PERIOD_MAX_MS, time::Timestamp};
 
 use super::{
-    Cell, LedgerStore,
+    Behind, Cell, LedgerStore,
+    behind::current,
     rows::{field::Field, stored::Stored},
     walk::{Walk, all, each, rows},
 };
 use crate::error::StoreError;
+
+/// Books that go on.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What they hold in memory.
+    pub rows: Rows,
+    /// Which account rows lag.
+    pub behind: Behind,
+}
 
 /// What the books hold in memory, as of the last commit. What is over is not read: a start does
 /// not get slower as history grows.
 ///
 /// # Errors
 /// When the store cannot be read, or holds what no server wrote.
-pub async fn load<S: LedgerStore>(store: &S) -> Result<Rows, StoreError> {
+pub async fn load<S: LedgerStore>(store: &S) -> Result<Loaded, StoreError> {
     let head = store.head().await?;
     let policies: Vec<PolicyRow> = all(store).await?;
     let recent = recent(&policies, head.at);
     let recent_ms = recent.unix_micros().div_euclid(1_000);
-    Ok(Rows {
+    let (accounts, behind) = current(store, Seq(head.seq)).await?;
+    let rows = Rows {
         seq: Seq(head.seq),
         at: head.at,
-        accounts: all(store).await?,
+        accounts,
         meters: beyond(
             store,
             &["end_ms", "node", "start_ms", "account"],
@@ -53,7 +67,30 @@ pub async fn load<S: LedgerStore>(store: &S) -> Result<Rows, StoreError> {
         unbondings: beyond(store, &["amount", "no"], 0).await?,
         holds: beyond(store, &["amount", "node", "start_ms", "end_ms"], 0).await?,
         claims: beyond(store, &["amount", "no"], 0).await?,
-    })
+    };
+    covered(&rows)?;
+    Ok(Loaded { rows, behind })
+}
+
+/// No account holds less than its open locks set aside: what they do is summed from them alone.
+fn covered(rows: &Rows) -> Result<(), StoreError> {
+    let mut pending: BTreeMap<AccountNo, i128> = BTreeMap::new();
+    for lock in &rows.locks {
+        *pending.entry(lock.meter.account).or_default() += i128::from(lock.amount.micros());
+        pending.entry(lock.meter.node).or_default();
+    }
+    for (no, pending) in pending {
+        let place = rows.accounts.binary_search_by_key(&no, |row| row.no);
+        let row = place.ok().map(|place| &rows.accounts[place]);
+        let covers = |row: &AccountRow| {
+            row.kind == AccountKind::Contra || i128::from(row.posted.micros()) >= pending
+        };
+        if !row.is_some_and(covers) {
+            let what = format!("account {} holds less than its open locks set aside", no.0);
+            return Err(StoreError::Corrupt(what));
+        }
+    }
+    Ok(())
 }
 
 /// Facts that still hold, and those that ended lately.

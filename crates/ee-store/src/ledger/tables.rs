@@ -36,7 +36,18 @@ pub static JOURNAL: Table = Table {
     discipline: Discipline::Appended,
 };
 
-/// Every table but the head, in the order in which a batch writes them.
+/// How far the account rows are behind the books: one row, none before the first round
+/// (`super::behind`). Which rows lag is no part of the books, so nothing compares it.
+pub static SWEEP: Table = Table {
+    name: "sweep",
+    columns: &[Column::int("id"), Column::int("through")],
+    order: &["id", "through"],
+    key: 1,
+    fixed: 1,
+    discipline: Discipline::Kept,
+};
+
+/// Every table of the books but the head, in the order in which a batch writes them.
 pub static TABLES: &[&Table] = &[
     &JOURNAL,
     &ACCOUNT,

@@ -63,37 +63,49 @@ pub(crate) async fn rows<S: LedgerStore, T: Stored>(
     Ok(found)
 }
 
-/// Reads rows until there are no more or `take` has enough.
+/// Reads rows until there are no more or `take` has enough. The store reads a page while the one
+/// before it is taken.
 pub(crate) async fn walk<S: LedgerStore, T: Stored>(
     store: &S,
     of: Walk,
     mut take: impl FnMut(T) -> bool,
 ) -> Result<(), StoreError> {
-    let Walk {
-        equals,
-        order,
-        mut after,
-    } = of;
-    loop {
-        let page = store.page(Page {
+    let page = |after| {
+        store.page(Page {
             table: T::TABLE,
-            equals: equals.clone(),
-            order,
-            after: after.take(),
+            equals: of.equals.clone(),
+            order: of.order,
+            after,
             direction: Direction::Ascending,
             limit: PAGE_ROWS,
-        });
-        let rows = page.await?;
+        })
+    };
+    let cell = |row: &Row, name: &&str| row[T::TABLE.position(name)].clone();
+    let place = |row: &Row| -> Row { of.order.iter().map(|name| cell(row, name)).collect() };
+    let mut rows = page(of.after.clone()).await?;
+    loop {
         let more = rows.len() == PAGE_ROWS as usize;
-        let cell = |row: &Row, name: &&str| row[T::TABLE.position(name)].clone();
-        let place = |row: &Row| order.iter().map(|name| cell(row, name)).collect();
-        after = rows.last().map(place);
-        for row in rows {
-            if !take(T::from_row(row)?) {
-                return Ok(());
+        let last = rows.last().filter(|_| more).map(place);
+        let next = async {
+            match last {
+                Some(last) => page(Some(last)).await,
+                None => Ok(Vec::new()),
             }
+        };
+        let taken = async {
+            for row in rows {
+                if !take(T::from_row(row)?) {
+                    return Ok(false);
+                }
+            }
+            Ok::<_, StoreError>(true)
+        };
+        let (next, taken) = tokio::join!(next, taken);
+        if !taken? {
+            return Ok(());
         }
-        if !more {
+        rows = next?;
+        if rows.is_empty() {
             return Ok(());
         }
     }

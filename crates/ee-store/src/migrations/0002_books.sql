@@ -37,10 +37,15 @@ CREATE TABLE account (
     name TEXT NOT NULL UNIQUE,
     kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 8),
     posted INTEGER NOT NULL,
-    debits_pending INTEGER NOT NULL CHECK (debits_pending >= 0),
-    credits_pending INTEGER NOT NULL CHECK (credits_pending >= 0),
     last INTEGER,
-    CHECK (kind = 8 OR posted >= debits_pending)
+    CHECK (kind = 8 OR posted >= 0)
+) STRICT;
+
+-- An account's row is as of its transfer account.last: those behind it count too. All rows have the
+-- transfers of commands up to sweep.through.
+CREATE TABLE sweep (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    through INTEGER NOT NULL CHECK (through >= 0)
 ) STRICT;
 
 -- An account's history goes from account.last back through debit_before and credit_before: an index

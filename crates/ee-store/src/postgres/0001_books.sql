@@ -41,11 +41,16 @@ CREATE TABLE account (
     name TEXT COLLATE "C" NOT NULL UNIQUE,
     kind BIGINT NOT NULL CHECK (kind BETWEEN 1 AND 8),
     posted BIGINT NOT NULL,
-    debits_pending BIGINT NOT NULL CHECK (debits_pending >= 0),
-    credits_pending BIGINT NOT NULL CHECK (credits_pending >= 0),
     last BIGINT,
-    CHECK (kind = 8 OR posted >= debits_pending)
+    CHECK (kind = 8 OR posted >= 0)
 ) WITH (fillfactor = 60);
+
+-- An account's row is as of its transfer account.last: those behind it count too. All rows have the
+-- transfers of commands up to sweep.through.
+CREATE TABLE sweep (
+    id BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    through BIGINT NOT NULL CHECK (through >= 0)
+);
 
 -- An account's history goes from account.last back through debit_before and credit_before: an index
 -- by account would be written anew, page by page, with every batch.

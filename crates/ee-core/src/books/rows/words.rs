@@ -90,6 +90,29 @@ words!(
     }
 );
 
+impl TransferKind {
+    /// Whether the amount goes from the debit to the credit; a lock and what of it comes back move
+    /// nothing.
+    pub const fn moves_money(self) -> bool {
+        match self {
+            Self::Lock | Self::Refund | Self::Expire => false,
+            Self::Purchase
+            | Self::Transfer
+            | Self::Settle
+            | Self::HoldRelease
+            | Self::StakeDeposit
+            | Self::ExternalStake
+            | Self::UnbondBegin
+            | Self::UnbondRelease
+            | Self::Slash
+            | Self::Clawback
+            | Self::ClaimPayment
+            | Self::Payout
+            | Self::Adjust => true,
+        }
+    }
+}
+
 words!(
     /// What a pass pays.
     LockMode {

@@ -24,7 +24,10 @@ use ee_protocol::{
 };
 
 use super::{field::corrupt, stored::stored};
-use crate::{error::StoreError, ledger::Cell};
+use crate::{
+    error::StoreError,
+    ledger::{Cell, behind::Movement},
+};
 
 stored! {
     ACCOUNT = "account", key 1 fixed 2, Kept, AccountRow, |row| {
@@ -32,10 +35,12 @@ stored! {
         name: AccountName = row.name,
         kind: AccountKind = row.kind,
         posted: MicroUsd = row.posted,
-        debits_pending: MicroUsd = row.debits_pending,
-        credits_pending: MicroUsd = row.credits_pending,
         last: Option<EntryNo> = row.last,
-    } => AccountRow { no, name, kind, posted, debits_pending, credits_pending, last };
+    } => AccountRow {
+        no, name, kind, posted, last,
+        // Those of its open locks, which stand in `lock`.
+        debits_pending: MicroUsd::ZERO, credits_pending: MicroUsd::ZERO,
+    };
 
     TRANSFER = "transfer", key 1, Appended, TransferRow, |row| {
         no: EntryNo = row.no,
@@ -54,6 +59,14 @@ stored! {
         no, kind, debit, credit, amount, pending, client_id, reference, actor, at: at_us,
         debit_before, credit_before,
     };
+
+    MOVEMENT = "transfer", key 1, Appended, Movement, |row| {
+        no: EntryNo = row.no,
+        kind: TransferKind = row.kind,
+        debit: AccountNo = row.debit,
+        credit: AccountNo = row.credit,
+        amount: MicroUsd = row.amount,
+    } => Movement { no, kind, debit, credit, amount };
 
     METER = "meter", key 4, Kept, MeterRow, |row| {
         node: NodeNo = row.key.node,
