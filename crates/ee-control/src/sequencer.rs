@@ -31,6 +31,8 @@ pub use opening::{OpenBooksError, open};
 /// Commands of one batch: enough to share a commit among every waiting client, few enough that
 /// the first of them is not kept waiting (LEDGER 12).
 const BATCH_COMMANDS: usize = 4_096;
+/// Ticks that share a commit while nobody waits; whoever comes then waits for all of them.
+const TICKS_ALONE: u32 = 8;
 /// Encoded commands of one batch, in bytes (LEDGER 12).
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -63,12 +65,13 @@ pub struct Sequencer {
     users: mpsc::Receiver<Message>,
     /// What ended the wait.
     first: Option<Message>,
-    /// A tick left work over: it goes on behind those who wait.
+    /// A tick left work over: it goes on behind those who wait, in the commit that they wait for.
     unfinished: bool,
     /// Where batches are kept a second time before they are acknowledged.
     archive: Option<Arc<dyn Archive>>,
-    /// They had their turn.
-    tick_next: bool,
+    /// Ticks that the next batch may hold, if one left work over: twice as many as the last, and
+    /// one as long as others wait too.
+    ticks: u32,
 }
 
 impl Sequencer {
@@ -96,7 +99,7 @@ impl Sequencer {
             first: None,
             unfinished: false,
             archive: None,
-            tick_next: false,
+            ticks: 1,
         };
         (handle, sequencer)
     }
@@ -135,12 +138,7 @@ impl Sequencer {
                     return Stopped::Abandoned;
                 }
             }
-            // Whoever waits shares no commit with a tick's rows, and waits for one such commit.
-            let tickets = match self.tick_next && self.unfinished {
-                true => Vec::new(),
-                false => self.drain(),
-            };
-            self.tick_next = self.unfinished && !tickets.is_empty();
+            let tickets = self.drain();
             if let Err(stopped) = self.work(tickets).await {
                 return stopped;
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ee_control::books::BooksHandle;
 use ee_core::books::Command;
+use futures_util::{StreamExt, stream::FuturesOrdered};
 
 use super::commands::{purchase, submission};
 use super::samples::Samples;
@@ -63,25 +64,8 @@ pub async fn bulks(
     Ok(all)
 }
 
-/// Drives futures side by side on this task.
+/// Drives futures side by side on this task; only those that were woken are polled.
 pub async fn together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    let mut done: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    std::future::poll_fn(|cx| {
-        let mut left = false;
-        for (future, done) in futures.iter_mut().zip(&mut done) {
-            if done.is_none() {
-                match future.as_mut().poll(cx) {
-                    std::task::Poll::Ready(output) => *done = Some(output),
-                    std::task::Poll::Pending => left = true,
-                }
-            }
-        }
-        match left {
-            true => std::task::Poll::Pending,
-            false => std::task::Poll::Ready(()),
-        }
-    })
-    .await;
-    done.into_iter().flatten().collect()
+    let futures: FuturesOrdered<F> = futures.into_iter().collect();
+    futures.collect().await
 }

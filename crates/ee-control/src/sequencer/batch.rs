@@ -17,7 +17,7 @@ use ee_store::{
     segments::KeptBatch,
 };
 
-use super::{Sequencer, Stopped};
+use super::{Sequencer, Stopped, TICKS_ALONE};
 use crate::books::{Answer, Reply, RequestKey, SubmitError, Ticket};
 
 /// A batch that is being made.
@@ -34,7 +34,7 @@ pub(super) struct Making {
 impl Sequencer {
     /// Applies, commits, answers. An error means that the process is to end.
     pub(super) async fn work(&mut self, tickets: Vec<Ticket>) -> Result<(), Stopped> {
-        let goes_on = tickets.is_empty() && std::mem::take(&mut self.unfinished);
+        let goes_on = std::mem::take(&mut self.unfinished);
         if tickets.is_empty() && !goes_on {
             return Ok(());
         }
@@ -60,20 +60,30 @@ impl Sequencer {
             },
             replies: Vec::with_capacity(tickets.len()),
         };
+        self.ticks = match tickets.is_empty() {
+            true => TICKS_ALONE.min(self.ticks * 2),
+            false => 1,
+        };
         for ticket in tickets {
             self.take(ticket, &mut making);
         }
         if goes_on {
-            let tick = Command::Tick;
-            self.decide(
-                &Principal::System,
-                None,
-                &tick,
-                &tick.encoded(),
-                &mut making,
-            );
+            self.go_on(&mut making);
         }
         self.commit(making).await
+    }
+
+    /// Ticks on: once if somebody waits for this commit, and more often the longer nobody does.
+    fn go_on(&mut self, making: &mut Making) {
+        let tick = Command::Tick;
+        let encoded = tick.encoded();
+        for _ in 0..self.ticks {
+            self.unfinished = false;
+            self.decide(&Principal::System, None, &tick, &encoded, making);
+            if !self.unfinished {
+                return;
+            }
+        }
     }
 
     /// Reads what the batch needs and memory does not have, in one go; with a tick in it, also

@@ -160,6 +160,7 @@ impl Books {
             locks,
             meter_spans,
             locks_by_meter,
+            locks_by_period,
             locks_by_account,
             locks_by_app,
             holders,
@@ -185,7 +186,7 @@ impl Books {
                 }
             };
         }
-        each!(facts observers accounts meters locks meter_spans locks_by_meter locks_by_account locks_by_app holders open_periods open_deadlines payers policies nodes prices settlements settling abuse slashes unbondings holds claims);
+        each!(facts observers accounts meters locks meter_spans locks_by_meter locks_by_period locks_by_account locks_by_app holders open_periods open_deadlines payers policies nodes prices settlements settling abuse slashes unbondings holds claims);
     }
 }
 

@@ -90,7 +90,8 @@ pub struct Books {
     locks: Table<EntryNo, LockRow>,
     /// Periods of one account on one node by their start: disjoint.
     meter_spans: Table<(NodeNo, AccountNo, i64), i64>,
-    locks_by_meter: Table<open_locks::MeterOrder, ()>,
+    locks_by_meter: Table<(MeterKey, EntryNo), ()>,
+    locks_by_period: Table<(SettlementKey, EntryNo), ()>,
     locks_by_account: Table<(AccountNo, Timestamp, EntryNo), ()>,
     locks_by_app: Table<(AppName, MeterKey), EntryNo>,
     /// Open locks that hold vCPUs, by the end of their period.

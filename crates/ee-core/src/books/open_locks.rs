@@ -1,4 +1,4 @@
-//! Where open locks are found: by meter, account, app, by the end and the deadline of their
+//! Where open locks are found: by meter, period, account, app, by the end and the deadline of their
 //! period, and by the vCPUs that they hold.
 
 use ee_protocol::{money::MicroUsd, period::Period, time::Timestamp};
@@ -6,7 +6,7 @@ use ee_protocol::{money::MicroUsd, period::Period, time::Timestamp};
 use super::{
     AccountNo, Books, EntryNo, NodeNo,
     ledger::more,
-    rows::{LockMode, LockRow, MeterKey, SettlementKey},
+    rows::{LockRow, MeterKey, SettlementKey},
 };
 
 /// The open locks of one node in one period.
@@ -20,49 +20,20 @@ pub(super) struct OpenPeriod {
     expires_at: Timestamp,
 }
 
-/// Reserved locks come first: a settlement pays them before metered ones.
-pub(super) type MeterOrder = (MeterKey, Rank, EntryNo);
-
-/// The order of modes within a meter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
-    Reserved,
-    Metered,
-}
-
-impl From<LockMode> for Rank {
-    fn from(mode: LockMode) -> Self {
-        match mode {
-            LockMode::Reserved => Self::Reserved,
-            LockMode::Metered => Self::Metered,
-        }
-    }
-}
-
 impl Books {
-    /// The open locks of a node in a period, by account, reserved ones first, then by number.
+    /// The open locks of a node in a period, in the order in which they were made: as they lie in
+    /// the store, so that a settlement writes each page of them once.
     pub fn open_locks(&self, key: SettlementKey) -> impl Iterator<Item = &LockRow> {
-        let meter = |account| MeterKey {
-            node: key.node,
-            period: key.period,
-            account,
-        };
-        let first = (meter(AccountNo(0)), Rank::Reserved, EntryNo::FIRST);
-        let last = (meter(AccountNo(u32::MAX)), Rank::Metered, EntryNo::LAST);
-        self.locks_by_meter
-            .range(first..=last)
-            .map(|((_, _, no), ())| self.open_lock(*no))
+        self.locks_by_period
+            .range((key, EntryNo::FIRST)..=(key, EntryNo::LAST))
+            .map(|((_, no), ())| self.open_lock(*no))
     }
 
     /// The open locks of a meter, likewise.
     pub(super) fn locks_of_meter(&self, key: &MeterKey) -> impl Iterator<Item = &LockRow> {
-        let (first, last) = (
-            (*key, Rank::Reserved, EntryNo::FIRST),
-            (*key, Rank::Metered, EntryNo::LAST),
-        );
         self.locks_by_meter
-            .range(first..=last)
-            .map(|((_, _, no), ())| self.open_lock(*no))
+            .range((*key, EntryNo::FIRST)..=(*key, EntryNo::LAST))
+            .map(|((_, no), ())| self.open_lock(*no))
     }
 
     /// The open locks of an account that end unsettled by `until`, soonest first.
@@ -187,8 +158,9 @@ impl Books {
 
     pub(super) fn index_lock(&mut self, lock: &LockRow) {
         let meter = lock.meter;
-        self.locks_by_meter
-            .insert((meter, lock.mode.into(), lock.no), ());
+        self.locks_by_meter.insert((meter, lock.no), ());
+        self.locks_by_period
+            .insert((lock.settlement(), lock.no), ());
         self.locks_by_account
             .insert((meter.account, lock.expires_at, lock.no), ());
         if lock.vcpus > 0 {
@@ -214,8 +186,8 @@ impl Books {
 
     pub(super) fn unindex_lock(&mut self, lock: &LockRow) {
         let meter = lock.meter;
-        self.locks_by_meter
-            .remove(&(meter, lock.mode.into(), lock.no));
+        self.locks_by_meter.remove(&(meter, lock.no));
+        self.locks_by_period.remove(&(lock.settlement(), lock.no));
         self.locks_by_account
             .remove(&(meter.account, lock.expires_at, lock.no));
         if lock.vcpus > 0 {

@@ -16,11 +16,11 @@ use super::{
 
 impl Policy {
     /// Locks that one command resolves at most: then waiting requests go first (LEDGER 8). Each is
-    /// up to four rows, and others wait for the commit that holds them.
+    /// up to four rows, and whoever waits shares the commit that holds them.
     pub const fn chunk_locks(&self) -> usize {
         match self.rules {
             0 | 1 => 2_000,
-            _ => 500,
+            _ => 250,
         }
     }
 }

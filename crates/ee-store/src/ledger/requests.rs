@@ -44,7 +44,7 @@ pub async fn forgettable<S: LedgerStore>(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Vec<RequestKey>, StoreError> {
-    if policy.rules < RULES_THAT_FORGET {
+    if policy.rules < RULES_THAT_FORGET || !is_due(store, now).await? {
         return Ok(Vec::new());
     }
     let oldest = oldest(store, FORGOTTEN_AT_ONCE).await?.into_iter();

@@ -161,6 +161,7 @@ impl World {
         assert!(new.accounts().eq(old.accounts()));
         assert!(new.locks.iter().eq(old.locks.iter()));
         assert!(new.locks_by_meter.iter().eq(old.locks_by_meter.iter()));
+        assert!(new.locks_by_period.iter().eq(old.locks_by_period.iter()));
         assert!(new.locks_by_account.iter().eq(old.locks_by_account.iter()));
         assert!(new.locks_by_app.iter().eq(old.locks_by_app.iter()));
         assert!(new.holders.iter().eq(old.holders.iter()));

@@ -134,7 +134,7 @@ impl Behind {
         let made = u64::try_from(changes.transfers.len()).unwrap_or(u64::MAX);
         let mut place = self.place;
         place.lag += made;
-        // The pace is lag / redo² of all accounts a transfer; this is its sum since the round began.
+        // The pace is lag / redo² of all accounts a transfer; here is its sum over the round.
         let [then, since] = [place.lag_then, place.lag - place.lag_then].map(u128::from);
         let [accounts, redo] = [accounts, redo].map(u128::from);
         let passed = accounts * (2 * then + since) * since / (2 * redo * redo);

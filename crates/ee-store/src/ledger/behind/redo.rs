@@ -28,8 +28,8 @@ pub(crate) struct Movement {
     pub amount: MicroUsd,
 }
 
-/// Every account as of `head`, in the order of their numbers, pending sums aside; and which of their
-/// rows lag.
+/// Every account as of `head`, in the order of their numbers, pending sums aside; and which of
+/// their rows lag.
 ///
 /// # Errors
 /// When the store cannot be read, or holds what no server wrote.
