@@ -309,7 +309,8 @@ mod tests {
             let interval = Duration::from_secs(seconds);
             let mut rest = Rest::new(Duration::from_secs(60));
             assert!(!rest.is_due(interval, 1, 0), "something happened");
-            assert!(!rest.is_due(interval, 1, 1), "a stream is open");
+            let open = (0..9).any(|_| rest.is_due(interval, 1, 1));
+            assert!(!open, "a stream is open");
             assert!(!rest.is_due(interval, 2, 0));
             let looks = (1..).find(|_| rest.is_due(interval, 2, 0)).unwrap();
             // The last request ended up to one interval before the look that noticed it.

@@ -62,6 +62,7 @@ pub fn all() -> Vec<Case> {
     [answers(), no_answers(), connection_faults(), shape_faults()].concat()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn answers() -> Vec<Case> {
     let ok = || head(0, &[OK]);
     let early = head(0, &block(&[(":status", "103")]));
@@ -272,6 +273,7 @@ fn connection_faults() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn shape_faults() -> Vec<Case> {
     let end = Must::End;
     vec![

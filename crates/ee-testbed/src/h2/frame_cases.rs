@@ -28,8 +28,6 @@ pub(super) fn accepted() -> Vec<Case> {
         ping
     };
     let priority = |payload: &[u8]| frame(PRIORITY, 0, 1, payload);
-    let goaway = frame(GOAWAY, 0, 0, &[0; 8]);
-    let odd_goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 0xff]);
     let go = || Must::GoOn;
     vec![
         case("9113 3.4", "preface and SETTINGS", [], go()),
@@ -71,6 +69,16 @@ pub(super) fn accepted() -> Vec<Case> {
             [priority(&[0x80, 0, 0, 3, 9]), get(1)],
             served(),
         ),
+    ]
+}
+
+/// Frames that ask for nothing, or for what every server has.
+pub(super) fn harmless() -> Vec<Case> {
+    let priority = frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]);
+    let goaway = frame(GOAWAY, 0, 0, &[0; 8]);
+    let odd_goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 0xff]);
+    let go = || Must::GoOn;
+    vec![
         case("9113 6.4", "RST_STREAM", [post_never(1), reset(1, 8)], go()),
         case(
             "9113 7",
@@ -125,7 +133,7 @@ pub(super) fn accepted() -> Vec<Case> {
         case(
             "9113 5.1",
             "PRIORITY of a stream that has asked all",
-            [get(1), priority(&[0, 0, 0, 0, 1])],
+            [get(1), priority],
             served(),
         ),
     ]

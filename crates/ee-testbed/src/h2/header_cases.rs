@@ -89,6 +89,7 @@ pub(super) fn exchanges() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn pseudo_fields() -> Vec<Case> {
     const METHOD: (&str, &str) = (":method", "GET");
     const SCHEME: (&str, &str) = (":scheme", "http");
@@ -220,6 +221,7 @@ pub(super) fn fields() -> Vec<Case> {
 }
 
 /// Every way to write a field.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn hpack() -> Vec<Case> {
     let huffman = |bytes: &[u8]| {
         let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
@@ -306,6 +308,7 @@ pub(super) fn hpack() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn hpack_faults() -> Vec<Case> {
     let fault = || Must::End(COMPRESSION_ERROR);
     let with = |more: &[u8]| [get_with(1, more)];

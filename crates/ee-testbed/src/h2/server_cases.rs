@@ -52,12 +52,14 @@ pub(super) fn case<const N: usize>(
 pub fn all() -> Vec<Case> {
     [
         frame_cases::accepted(),
+        frame_cases::harmless(),
         frame_cases::padded(),
         frame_cases::stream_zero(),
         frame_cases::sizes(),
         frame_cases::settings_values(),
         frame_cases::windows(),
         stream_cases::states(),
+        stream_cases::numbers(),
         stream_cases::closed(),
         stream_cases::continuations(),
         header_cases::exchanges(),

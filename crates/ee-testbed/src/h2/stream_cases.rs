@@ -21,14 +21,6 @@ fn more(flags: u8, payload: &[u8]) -> Vec<u8> {
 
 pub(super) fn states() -> Vec<Case> {
     let weight = [0, 0, 0, 0, 16];
-    let itself = frame(PRIORITY, 0, 3, &[0, 0, 0, 3, 16]);
-    let own_block = [&[0, 0, 0, 1, 16], &*request("GET", "/")].concat();
-    let on_itself = frame(
-        HEADERS,
-        END_HEADERS | END_STREAM | PRIORITISED,
-        1,
-        &own_block,
-    );
     let closed = || Must::Reset(1, STREAM_CLOSED);
     vec![
         case(
@@ -85,6 +77,20 @@ pub(super) fn states() -> Vec<Case> {
             [get_never(1), reset(1, 8)],
             Must::GoOn,
         ),
+    ]
+}
+
+/// Numbers and dependencies of streams, and what stands where it does not belong.
+pub(super) fn numbers() -> Vec<Case> {
+    let itself = frame(PRIORITY, 0, 3, &[0, 0, 0, 3, 16]);
+    let own_block = [&[0, 0, 0, 1, 16], &*request("GET", "/")].concat();
+    let on_itself = frame(
+        HEADERS,
+        END_HEADERS | END_STREAM | PRIORITISED,
+        1,
+        &own_block,
+    );
+    vec![
         case(
             "9113 5.1.1",
             "a stream of an even number",

@@ -79,7 +79,11 @@ impl Model {
                     *fate = Fate::Told(Err(LegacyError::TimedOut));
                 }
                 Fate::Deserted(until) if until <= now => *fate = Fate::Over,
-                _ => {}
+                Fate::Waits(_)
+                | Fate::Asked(_)
+                | Fate::Deserted(_)
+                | Fate::Told(_)
+                | Fate::Over => {}
             }
         }
         if self.is_busy() {
