@@ -80,7 +80,8 @@ pub async fn with_both<F: Future<Output = ()>>(
         Arc::clone(&port),
         policy(stake),
     );
-    let (books, sequencer) = opened.await.expect("opens");
+    let (books, sequencer) = Box::pin(opened).await.expect("opens");
+    let sequencer = Box::pin(sequencer.run(std::future::pending()));
     let replica = ClientId::parse("r0").expect("an id");
     let reach = Reach::of(&live);
     let (watched, observer) = observation::open(books.clone(), Arc::clone(&port), replica, reach);
@@ -92,7 +93,7 @@ pub async fn with_both<F: Future<Output = ()>>(
     tokio::select! {
         () = writer.observed_by(watched).run() => panic!("the writer ends after its handles"),
         () = observer.run() => panic!("the observer ends when it is told to"),
-        why = sequencer.run(std::future::pending()) => panic!("{why}"),
+        why = sequencer => panic!("{why}"),
         () = test(Both { world, books, renewer, ledger }) => {}
     }
 }

@@ -18,7 +18,7 @@ use super::{LEDGER, accounts, tell};
 /// Told often enough for rounds of the sweep to end, and stopped in the middle of one.
 const STORY: u64 = 1;
 
-/// Books whose account rows lag, and the newest transfer of each account, from its row and in truth.
+/// Books whose account rows lag, and the newest transfer of each account: by its row, and in truth.
 async fn lagging() -> (MemoryLedger, BTreeMap<Row, [Cell; 2]>) {
     let memory = MemoryLedger::new(LEDGER);
     tell(Ledger::Memory(memory.clone()), STORY, u64::MAX).await;
