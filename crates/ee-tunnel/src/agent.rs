@@ -20,6 +20,7 @@ use crate::counted::Counted;
 use crate::epoch::{EndFailed, Ending, Home, Lent, lend};
 use crate::error::ConnectError;
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
+use crate::grain::Grain;
 use crate::h2_settings::{self, Window};
 use crate::inbox::Inboxes;
 use crate::inner_tls::{HANDSHAKE_RULE, Handshake};
@@ -75,6 +76,8 @@ pub struct AgentTunnel<S: AsyncRead + AsyncWrite + Unpin> {
     sealing: Sealing,
     inboxes: Inboxes,
     served: Jobs,
+    /// Of the answers.
+    grain: Grain,
     events: VecDeque<AgentEvent>,
     attested: bool,
     draining: bool,
@@ -97,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
             sealing: Sealing::default(),
             inboxes: Inboxes::new(options.buffered.clone()),
             served: Jobs::default(),
+            grain: Grain::default(),
             events: VecDeque::new(),
             attested: false,
             draining: false,
@@ -191,6 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
 
     /// Polls each part once; true when another turn would find work.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        let backlog = self.wire.backlog();
         self.served.poll(cx);
         self.inboxes.release_due();
         self.poll_mux(cx);
@@ -210,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
             Poll::Pending => {}
         }
         self.notice_marker(cx);
-        (self.wire.has_binary() && self.reads_binary()) || self.wire.has_marker()
+        (self.wire.goes_on(&backlog) && self.reads_binary()) || self.wire.has_marker()
     }
 
     /// The control plane ends an epoch behind a GOAWAY, which ends HTTP/2 here if no stream is
@@ -299,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         loop {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    let event = incoming(request, respond, &self.inboxes);
+                    let event = incoming(request, respond, &self.inboxes, &self.grain);
                     self.events.push_back(event);
                 }
                 Poll::Ready(Some(Err(error))) => return self.h2_ended(Some(&error)),
@@ -385,11 +390,12 @@ fn incoming(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     inboxes: &Inboxes,
+    grain: &Grain,
 ) -> AgentEvent {
     let mut request = request.map(|stream| IncomingBody::new(stream, inboxes));
     let interim = interim::is_wanted(request.headers()).then(InterimSender::default);
     if let Some(interim) = &interim {
         request.extensions_mut().insert(interim.clone());
     }
-    AgentEvent::Request(request, Responder::new(respond, interim))
+    AgentEvent::Request(request, Responder::new(respond, interim, grain.clone()))
 }

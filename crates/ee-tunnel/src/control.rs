@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -78,6 +78,8 @@ pub struct ControlTunnel<S: AsyncRead + AsyncWrite + Unpin> {
     /// Set where the agent knows how epochs end.
     rest: Option<Rest>,
     rest_after: Duration,
+    /// Whether this turn has let others go first.
+    gathered: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
@@ -96,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
             window: Window::new(STREAM_WINDOW),
             rest: None,
             rest_after: options.rest_after,
+            gathered: false,
         }
     }
 
@@ -176,6 +179,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<ControlEvent> {
         self.shared.inboxes.driver().register(cx.waker());
+        if self.events.is_empty() && self.gathers(cx) {
+            return Poll::Pending;
+        }
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(event);
@@ -187,8 +193,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         }
     }
 
+    /// Clients become ready together, and each wakes us: a turn among many requests waits until
+    /// all that are ready have asked, so that they leave in one message.
+    fn gathers(&mut self, cx: &mut Context<'_>) -> bool {
+        let waits = !self.gathered && self.shared.inflight() > 1;
+        self.gathered = waits;
+        if waits {
+            let _woken_later = pin!(tokio::task::yield_now()).poll(cx);
+        }
+        waits
+    }
+
     /// Polls each part once; true when another turn would find work.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        let backlog = self.wire.backlog();
         for upload in self.shared.take_uploads() {
             self.uploads.push(upload);
         }
@@ -216,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         self.notice_drained();
         self.notice_marker();
         self.rest_if_due();
-        (self.wire.has_binary() && self.reads_binary()) || self.wire.has_marker()
+        (self.wire.goes_on(&backlog) && self.reads_binary()) || self.wire.has_marker()
     }
 
     /// Without HTTP/2 nothing comes but a text now and then.

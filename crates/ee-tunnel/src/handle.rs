@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::body::TunnelBody;
 use crate::buffered::Buffered;
 use crate::error::TunnelError;
+use crate::grain::Grain;
 use crate::inbox::Inboxes;
 use crate::interim::OnInterim;
 use crate::jobs::Job;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     begun: AtomicU64,
     pub(crate) inboxes: Inboxes,
     uploads: Mutex<Vec<Job>>,
+    grain: Grain,
 }
 
 impl Shared {
@@ -58,6 +60,7 @@ impl Shared {
             begun: AtomicU64::new(0),
             inboxes: Inboxes::new(buffered),
             uploads: Mutex::new(Vec::new()),
+            grain: Grain::default(),
         }
     }
 
@@ -209,8 +212,8 @@ impl TunnelHandle {
             let response = response.await?;
             return Ok(self.answer(response, inflight, None));
         }
-        self.exchange(response, Pump::new(body, stream), inflight)
-            .await
+        let upload = Pump::new(body, stream, self.shared.grain.enter());
+        self.exchange(response, upload, inflight).await
     }
 
     /// Until h2 runs; the first request makes the driver start it.

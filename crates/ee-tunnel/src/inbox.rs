@@ -141,6 +141,11 @@ impl Inbox {
                     Poll::Ready(None) | Poll::Pending => break,
                 },
             };
+            if next.len() >= MERGE_BELOW {
+                // Nothing is gained by copying a long one behind a short one.
+                self.chunks.push_front(next);
+                break;
+            }
             merged.extend_from_slice(&only);
             only = next;
         }

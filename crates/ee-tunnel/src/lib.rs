@@ -21,6 +21,7 @@ mod counted;
 mod epoch;
 mod error;
 mod event;
+mod grain;
 mod h2_settings;
 mod handle;
 mod inbox;

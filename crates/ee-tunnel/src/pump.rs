@@ -15,7 +15,8 @@ use http::HeaderMap;
 use http_body::Body;
 
 use crate::error::BodyError;
-use crate::limits::{MERGE_BELOW, MERGE_UP_TO};
+use crate::grain::Sending;
+use crate::limits::MERGE_BELOW;
 
 /// A body on its way into the tunnel; resolves when its last byte was given to h2.
 pub(crate) struct Pump<B> {
@@ -24,6 +25,7 @@ pub(crate) struct Pump<B> {
     /// Taken from the source, not yet sent.
     held: Bytes,
     after: After,
+    sending: Sending,
 }
 
 /// What follows the held bytes.
@@ -41,12 +43,13 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    pub(crate) fn new(source: B, stream: SendStream<Bytes>) -> Self {
+    pub(crate) fn new(source: B, stream: SendStream<Bytes>, sending: Sending) -> Self {
         Self {
             source,
             stream,
             held: Bytes::new(),
             after: After::More,
+            sending,
         }
     }
 
@@ -116,7 +119,8 @@ where
                     None => return Poll::Ready(Err(BodyError::Reset(Reason::CANCEL))),
                 }
             }
-            let count = self.held.len().min(self.stream.capacity()).min(MERGE_UP_TO);
+            let most = self.stream.capacity().min(self.sending.frame_bytes());
+            let count = self.held.len().min(most);
             let piece = self.held.split_to(count);
             let last = self.held.is_empty() && matches!(self.after, After::End);
             self.stream.send_data(piece, last)?;

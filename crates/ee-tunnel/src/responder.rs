@@ -11,6 +11,7 @@ use http::Response;
 use http_body::Body;
 
 use crate::error::BodyError;
+use crate::grain::Grain;
 use crate::interim::InterimSender;
 use crate::pump::Pump;
 
@@ -18,11 +19,20 @@ use crate::pump::Pump;
 pub struct Responder {
     stream: SendResponse<Bytes>,
     interim: Option<InterimSender>,
+    grain: Grain,
 }
 
 impl Responder {
-    pub(crate) fn new(stream: SendResponse<Bytes>, interim: Option<InterimSender>) -> Self {
-        Self { stream, interim }
+    pub(crate) fn new(
+        stream: SendResponse<Bytes>,
+        interim: Option<InterimSender>,
+        grain: Grain,
+    ) -> Self {
+        Self {
+            stream,
+            interim,
+            grain,
+        }
     }
 
     /// Runs `handler` and sends its response. The control plane's cancel drops both.
@@ -71,7 +81,7 @@ impl Responder {
         if ended {
             return Ok(());
         }
-        Pump::new(body, stream).await
+        Pump::new(body, stream, self.grain.enter()).await
     }
 
     /// Refuses the request before it was looked at: safe to try elsewhere for any method.

@@ -61,6 +61,8 @@ pub(crate) struct Socket<S> {
     pings: PingMeter,
     end: Option<End>,
     incoming: Bytes,
+    /// Bytes that were ever taken of binary messages.
+    taken: u64,
     text: Option<String>,
     outgoing_texts: VecDeque<String>,
     ping_due: bool,
@@ -82,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             pings: PingMeter::default(),
             end: None,
             incoming: Bytes::new(),
+            taken: 0,
             text: None,
             outgoing_texts: VecDeque::new(),
             ping_due: false,
@@ -120,6 +123,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     pub(crate) fn has_binary(&self) -> bool {
         !self.incoming.is_empty()
+    }
+
+    /// Bytes that were ever taken of binary messages.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     pub(crate) fn end(&self) -> Option<&End> {
@@ -213,6 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
         let count = self.incoming.len().min(buf.remaining());
         buf.put_slice(&self.incoming.split_to(count));
+        self.taken += count as u64;
         Poll::Ready(Ok(()))
     }
 

@@ -28,6 +28,12 @@ pub(crate) struct Wire<S> {
     state: State,
 }
 
+/// See [`Wire::backlog`].
+pub(crate) struct Backlog {
+    waits: bool,
+    taken: u64,
+}
+
 enum State {
     Open,
     /// The owner knows of a violation and may still send a text before the close.
@@ -146,6 +152,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     pub(crate) fn has_binary(&self) -> bool {
         matches!(self.state, State::Open) && lock(&self.socket).has_binary()
+    }
+
+    /// What waits in binary, to be compared after a turn.
+    pub(crate) fn backlog(&self) -> Backlog {
+        let socket = lock(&self.socket);
+        Backlog {
+            waits: socket.has_binary(),
+            taken: socket.taken(),
+        }
+    }
+
+    /// Whether another turn would find binary to read. What waited before this turn and was not
+    /// touched in it cannot be read before something else leaves, and the writer wakes us then:
+    /// without a return to the runtime the socket would never become writable.
+    pub(crate) fn goes_on(&self, before: &Backlog) -> bool {
+        let stuck = before.waits && before.taken == lock(&self.socket).taken();
+        self.has_binary() && !stuck
     }
 
     pub(crate) fn sweep(&mut self, inboxes: &Inboxes) {

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use ee_tunnel::agent::AgentEvent;
 use ee_tunnel::{Buffered, TunnelBody, TunnelOptions};
 use http::Response;
 use http_body::Frame;
 use http_body_util::Empty;
-use tokio::time::sleep;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep, timeout};
 
-use crate::pair::{Frames, Running, accept_with, connect, inner_tls, options, request, start};
+use crate::pair::{
+    Frames, Running, accept_with, answer_upgrade, connect, inner_tls, options, request, start,
+};
 
 const MIB: usize = 1024 * 1024;
 /// What may lie in HTTP/2 until the next sweep.
@@ -60,4 +64,44 @@ async fn windows_shrink_under_memory_pressure_and_grow_again() {
     assert_eq!(buffered.bytes(), 0);
     held.push(stalled(&tunnel).await);
     assert!(buffered.bytes() >= MIB - UNSWEPT, "{}", buffered.bytes());
+}
+
+/// One short binary message of a server.
+fn message(frames: &[&[u8]]) -> Vec<u8> {
+    let payload = frames.concat();
+    let length = u8::try_from(payload.len()).expect("short");
+    [&[0x82, length], &payload[..]].concat()
+}
+
+/// SETTINGS must be acknowledged before anything else is read, and the acknowledgement stands
+/// behind data for which there is no room. Who tries again without a return to the runtime never
+/// learns of room.
+#[tokio::test(start_paused = true)]
+async fn windows_may_change_while_nothing_can_be_sent() {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let large = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 16, 0, 0];
+    let grant = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 16, 0, 0];
+    let get = [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 1, b'a'];
+    let small = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 8, 0, 0];
+
+    let (mut control, agent_io) = tokio::io::duplex(64 * 1024);
+    let ((), mut agent) = tokio::join!(answer_upgrade(&mut control), connect(agent_io));
+    agent.expect_plain();
+    agent.attested();
+    let begin = message(&[preface, &large, &grant, &get]);
+    control.write_all(&begin).await.expect("room");
+    let AgentEvent::Request(_, responder) = agent.next().await else {
+        panic!("no request came");
+    };
+    agent.serve(Box::pin(async move {
+        let _cancelled = responder.respond(Response::new(endless())).await;
+    }));
+    let full = timeout(Duration::from_secs(1), agent.next()).await;
+    assert!(full.is_err(), "nothing more came");
+    for frame in [&small[..], &grant] {
+        let message = message(&[frame]);
+        control.write_all(&message).await.expect("room");
+    }
+    let waiting = timeout(Duration::from_secs(1), agent.next()).await;
+    assert!(waiting.is_err(), "nothing more came");
 }

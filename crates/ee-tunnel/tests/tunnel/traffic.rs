@@ -353,6 +353,35 @@ async fn empty_frames_are_not_relayed() {
 }
 
 #[tokio::test]
+async fn few_answers_come_in_long_frames_and_many_in_short_ones() {
+    let large = |_request| async {
+        Response::new(Frames(|| {
+            Some(Frame::data(Bytes::from(vec![0; 128 * 1024])))
+        }))
+    };
+    let tunnel = running(Mode::Plain, large).await;
+    let mut held = Vec::new();
+    for count in 1..=64 {
+        let asked = tunnel
+            .handle
+            .request(request("GET", "/", Empty::<Bytes>::new()));
+        let mut body = asked.await.expect("ok").into_body();
+        let mut longest = 0;
+        for _ in 0..4 {
+            let frame = body.frame().await.expect("more").expect("good");
+            longest = longest.max(frame.into_data().expect("data").len());
+        }
+        let expected = match count {
+            1..=16 => limits::FRAME_MAX as usize,
+            64 => limits::FRAME_FAIR,
+            few => limits::ROUND_BYTES / few,
+        };
+        assert_eq!(longest, expected, "{count} answers at once");
+        held.push(body);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_cancels_the_handler() {
     let dropped = Arc::new(Mutex::new(false));
     let flag = Arc::clone(&dropped);
