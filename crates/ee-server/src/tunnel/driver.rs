@@ -21,11 +21,11 @@ use ee_tunnel::control::{ControlEvent, ControlTunnel};
 use ee_tunnel::{InnerTls, TunnelOptions};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
 
 use super::admission::Place;
 use super::legacy::LegacyLine;
-use super::link::{Link, ORDERS_MAX, Way};
+use super::link::{Link, Way};
+use super::orders::Orders;
 use super::reports::Reports;
 use super::slots::Slot;
 use super::text_meter::{Heard, TextMeter};
@@ -56,7 +56,7 @@ struct Driver {
     session: Session,
     tunnel: ControlTunnel<Io>,
     reports: Reports,
-    orders: mpsc::Receiver<Order>,
+    orders: Orders,
     work: FuturesUnordered<Work>,
     /// The requests of an agent that takes them in text.
     legacy: Option<Box<LegacyLine>>,
@@ -76,8 +76,8 @@ impl Driver {
             ..TunnelOptions::default()
         };
         let tunnel = ControlTunnel::accept(io, &options);
-        let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let link = Link::new(Way::H2(tunnel.handle()), sender);
+        let orders = Orders::default();
+        let link = Link::new(Way::H2(tunnel.handle()), orders.clone());
         let policy = std::sync::Arc::clone(&state.policy);
         let session = Session::new(policy, crate::entropy::seed(), state.now());
         let texts = TextMeter::new(state.now());
@@ -114,7 +114,7 @@ impl Driver {
         let wait = self.timeout().map(|at| at.since(now));
         tokio::select! {
             event = self.tunnel.next() => return self.take(event),
-            Some(order) = self.orders.recv() => {
+            order = self.orders.next() => {
                 self.session.handle_order(self.state.now(), order);
             }
             Some(done) = self.work.next() => self.finish(done),

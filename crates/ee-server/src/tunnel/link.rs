@@ -3,19 +3,14 @@
 use ee_control::plane::TunnelLink;
 use ee_core::session::Order;
 use ee_tunnel::TunnelHandle;
-use tokio::sync::mpsc;
 
-use super::legacy::LegacyHandle;
-
-/// Orders that wait for a session. The plane sends a handful in a session's life; one that does
-/// not take sixteen is dead, and orders to the dead are dropped.
-pub(super) const ORDERS_MAX: usize = 16;
+use super::{legacy::LegacyHandle, orders::Orders};
 
 /// Carries requests to an agent and orders to its session.
 #[derive(Clone, Debug)]
 pub struct Link {
     way: Way,
-    orders: mpsc::Sender<Order>,
+    orders: Orders,
 }
 
 /// How requests reach an agent.
@@ -28,7 +23,7 @@ pub enum Way {
 }
 
 impl Link {
-    pub(super) fn new(way: Way, orders: mpsc::Sender<Order>) -> Self {
+    pub(super) fn new(way: Way, orders: Orders) -> Self {
         Self { way, orders }
     }
 
@@ -45,8 +40,6 @@ impl Link {
 
 impl TunnelLink for Link {
     fn order(&self, order: Order) {
-        if let Err(error) = self.orders.try_send(order) {
-            tracing::debug!(event = "order_dropped", %error);
-        }
+        self.orders.push(order);
     }
 }

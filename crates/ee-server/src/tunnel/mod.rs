@@ -9,6 +9,7 @@ mod driver;
 mod governor;
 mod legacy;
 mod link;
+mod orders;
 mod pace;
 pub(crate) mod prefixed;
 mod reports;
