@@ -269,7 +269,8 @@ impl<R: Fn(Report) + Send> Driver<R> {
                     return None;
                 };
                 let shared = Arc::clone(&self.shared);
-                let answer = async move { shared.backend.serve(request).await };
+                // Boxed: each layer around it would copy its KiB with every request.
+                let answer = Box::pin(async move { shared.backend.serve(request).await });
                 self.tunnel.serve(Box::pin(async move {
                     responder.serve(answer).await;
                     drop(permit);

@@ -109,7 +109,11 @@ fn identify(trusted: &TrustedProxies, request: &mut Request, id: &str) {
 pub fn fresh_id() -> String {
     let mut bytes = [0_u8; 12];
     crate::entropy::fill(&mut bytes);
-    hex::encode(bytes)
+    let mut text = [0; 24];
+    hex::encode_to_slice(bytes, &mut text).expect("two digits for each byte");
+    str::from_utf8(&text)
+        .expect("hexadecimal digits")
+        .to_owned()
 }
 
 #[cfg(test)]

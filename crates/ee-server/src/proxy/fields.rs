@@ -12,7 +12,7 @@ use http::{
     },
 };
 
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     TRANSFER_ENCODING,
     UPGRADE,
@@ -25,12 +25,16 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Removes what belongs to this hop alone. `te` survives as `trailers`: gRPC needs it. `trailer` is
 /// written anew: HTTP/1.1 sends only trailers that the head has announced.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most heads have none: one look at the names in place of ten searches.
+    if !headers.keys().any(is_of_one_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         for name in nominated(headers) {
             headers.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
     let wants_trailers = headers.get_all(TE).iter().any(|value| {
@@ -44,6 +48,10 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(TRAILER) {
         announce_trailers(headers);
     }
+}
+
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || *name == TE || *name == TRAILER
 }
 
 /// Leaves of the announced names those that [`clean_trailers`] leaves.
@@ -78,11 +86,12 @@ fn is_ours(name: &str) -> bool {
     if name.starts_with("ee-") || name.starts_with("x-ee-") {
         return true;
     }
+    if !name.contains(['_', '.']) {
+        return false;
+    }
     let read = name.replace(['_', '.'], "-");
-    read != name
-        && ["ee-", "x-ee-", "x-forwarded-"]
-            .iter()
-            .any(|ours| read.starts_with(ours))
+    let ours = ["ee-", "x-ee-", "x-forwarded-"];
+    ours.iter().any(|ours| read.starts_with(ours))
 }
 
 /// Removes from trailers what only a head may say: framing, routing, who asks, how to read the

@@ -62,12 +62,14 @@ pub async fn run_listener(state: AppState, listener: Listener) {
             continue;
         };
         let task_state = state.clone();
-        state.tasks.spawn_client("proxy_connection", async move {
+        // Boxed: some KiB that each layer of the task would otherwise copy.
+        let task = Box::pin(async move {
             let _counted = counted;
             if let Err(error) = connection(task_state, incoming, peer).await {
                 tracing::debug!(event = "proxy_connection_ended", %peer, error);
             }
         });
+        state.tasks.spawn_client("proxy_connection", task);
     }
 }
 
@@ -94,7 +96,8 @@ async fn serve(state: AppState, conn: Conn, peer: SocketAddr) -> Result<(), Stri
     };
     let service = service_fn(move |request| {
         let (state, way) = (state.clone(), way.clone());
-        async move { Ok::<_, Infallible>(answer(&state, request, &way).await) }
+        // Boxed: each layer around it and hyper would copy its KiB with every request.
+        Box::pin(async move { Ok::<_, Infallible>(answer(&state, request, &way).await) })
     });
     face::serve(conn, service, unread, interim, &tasks).await
 }

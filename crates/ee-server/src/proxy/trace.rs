@@ -50,8 +50,10 @@ fn fresh() -> HeaderValue {
     let mut ids = [0_u8; 24];
     entropy::fill(&mut ids);
     let (trace, span) = ids.split_at(16);
-    let text = format!("00-{}-{}-00", hex::encode(trace), hex::encode(span));
-    let mut value = HeaderValue::try_from(text).expect("hexadecimal digits");
+    let mut text = *b"00-________________________________-________________-00";
+    hex::encode_to_slice(trace, &mut text[3..35]).expect("two digits for each byte");
+    hex::encode_to_slice(span, &mut text[36..52]).expect("two digits for each byte");
+    let mut value = HeaderValue::from_bytes(&text).expect("hexadecimal digits");
     // HPACK's table of recent fields must not fill with values that no other request has.
     value.set_sensitive(true);
     value
