@@ -19,6 +19,8 @@ const CONNECTIONS: usize = 16;
 const STALLED: usize = 50;
 /// What a stalled reader asked for: more than every buffer on the way holds.
 const STALLED_BYTES: usize = 16 * 1_048_576;
+/// Downloads beside which a small client asks: the grain of fairness (ADR 0019).
+const DOWNLOADS: usize = 16;
 /// Rounds of large bodies, to see whether memory grows from one to the next.
 const ROUNDS: usize = 5;
 
@@ -43,6 +45,7 @@ pub fn table(options: &Options, runtime: &Runtime, chains: &[Chain]) -> Result<T
     bench.fresh_connections(chains)?;
     for chain in chains.iter().filter(|chain| chain.way != Way::Direct) {
         bench.slow_answers(chain)?;
+        bench.downloads(chain)?;
         bench.stalled_readers(chain)?;
     }
     for chain in chains {
@@ -169,6 +172,29 @@ impl Bench<'_> {
         let ratio = beside.as_secs_f64() / alone.as_secs_f64();
         let what = "a client beside four 500 ms requests";
         self.row(what, chain, &measured, Some(ratio), "~ 1");
+        Ok(())
+    }
+
+    /// Others download 1 MiB each all the time: how long does a small answer wait among them?
+    fn downloads(&mut self, chain: &Chain) -> Result<()> {
+        let small = chain.load(SMALL);
+        let alone = self.least(&small, 990)?;
+        let large = Load {
+            connections: DOWNLOADS,
+            length: Duration::from_secs(3600),
+            ..chain.load(1_048_576)
+        };
+        let others = self
+            .runtime
+            .handle()
+            .spawn(async move { load::run(&large).await });
+        let beside = self.least(&small, 990);
+        others.abort();
+        let beside = beside?;
+        let measured = format!("p99 {} beside {}", duration(beside), duration(alone));
+        let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+        let what = format!("a client beside {DOWNLOADS} downloads of 1 MiB");
+        self.row(&what, chain, &measured, Some(ratio), "–");
         Ok(())
     }
 
