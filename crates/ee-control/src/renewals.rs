@@ -92,7 +92,8 @@ impl<L: TunnelLink> Renewer<L> {
     pub async fn pass(&mut self, now: Timestamp) -> Result<(), SubmitError> {
         let nodes = all_nodes(self.plane.routes());
         let ids: Vec<NodeId> = nodes.iter().map(|node| node.id.clone()).collect();
-        self.records.refresh(&self.books, &ids, now).await;
+        // Seldom more than a look at the time: its pages do not belong into every pass.
+        Box::pin(self.records.refresh(&self.books, &ids, now)).await;
         let weighed = self.ask(&nodes, now).await?;
         let renewed = self.renew(&weighed, now).await?;
         // What was just locked opens its app at once.

@@ -162,7 +162,8 @@ impl Both {
             self.world.wait(BEAT_EVERY);
             self.beat(Vec::new()).await;
             self.run(Command::Tick).await.expect("ticked");
-            self.renewer.pass(self.world.now()).await.expect("passed");
+            let passed = Box::pin(self.renewer.pass(self.world.now()));
+            passed.await.expect("passed");
             self.world.settle().await;
         }
     }
