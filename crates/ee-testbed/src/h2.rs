@@ -2,8 +2,8 @@
 //! whoever hears them.
 //!
 //! The cases cover what h2spec's generic, http2 and hpack groups look at, written anew from the two
-//! RFCs. Each says what a server, or a client, must do; a test runs them against one end of ours and
-//! names where that end differs.
+//! RFCs. Each says what a server, or a client, must do; a test runs them against one end of ours
+//! and names where that end differs.
 
 pub mod client_cases;
 mod frame_cases;
@@ -13,3 +13,4 @@ pub mod of_crate;
 pub mod peer;
 pub mod server_cases;
 mod stream_cases;
+mod window_cases;

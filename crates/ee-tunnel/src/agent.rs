@@ -2,6 +2,8 @@
 //!
 //! Order within a turn: served requests, h2, input, timers, output.
 
+mod rest;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,7 +19,7 @@ use tokio_websockets::ClientBuilder;
 
 use crate::body::IncomingBody;
 use crate::counted::Counted;
-use crate::epoch::{EndFailed, Ending, Home, Lent, lend};
+use crate::epoch::{Ending, Home, Lent, lend};
 use crate::error::ConnectError;
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
 use crate::grain::Grain;
@@ -218,22 +220,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         (self.wire.goes_on(&backlog) && self.reads_binary()) || self.wire.has_marker()
     }
 
-    /// The control plane ends an epoch behind a GOAWAY, which ends HTTP/2 here if no stream is
-    /// open. An agent that drains has no further epoch, so it does not matter there.
-    fn notice_marker(&mut self, cx: &mut Context<'_>) {
-        if !self.wire.has_marker() || matches!(self.mux, Mux::Ending(_)) {
-            return;
-        }
-        self.poll_mux(cx);
-        if matches!(self.mux, Mux::Ending(_)) {
-            return;
-        }
-        self.wire.take_marker();
-        if !self.draining {
-            self.wire.violate(Violation::MuxFailed);
-        }
-    }
-
     /// Without HTTP/2 nothing comes but a text now and then.
     fn may_sleep(&self) -> MaySleep {
         match self.mux {
@@ -363,17 +349,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         if let Some(error) = error {
             tracing::debug!(%error, "the tunnel's HTTP/2 session failed");
             self.wire.violate(Violation::MuxFailed);
-        }
-    }
-
-    /// The control plane may begin another epoch.
-    fn epoch_ended(&mut self, result: Result<(), EndFailed>) {
-        let Mux::Ending(ending) = std::mem::replace(&mut self.mux, Mux::Off) else {
-            return;
-        };
-        match result {
-            Ok(()) => self.mux = Mux::Ready(ending.into_link()),
-            Err(EndFailed) => self.wire.violate(Violation::MuxFailed),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Order within a turn: commands (uploads, the start of h2), h2, input, timers, output.
 
+mod rest;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -16,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_websockets::ServerBuilder;
 
 use crate::counted::Counted;
-use crate::epoch::{EndFailed, Ending, Home, Lent, Rest, lend};
+use crate::epoch::{Ending, Home, Lent, Rest, lend};
 use crate::event::{Closed, InnerTls, TunnelOptions, Violation};
 use crate::h2_settings::{self, Window};
 use crate::handle::{Session, Shared, TunnelHandle};
@@ -249,26 +251,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         matches!(self.mux, Mux::Shaking(_) | Mux::Live(..) | Mux::Ending(_))
     }
 
-    /// The agent ends an epoch only after we did.
-    fn notice_marker(&mut self) {
-        if self.wire.has_marker() && !matches!(self.mux, Mux::Ending(_)) {
-            self.wire.take_marker();
-            self.wire.violate(Violation::MuxFailed);
-        }
-    }
-
-    fn rest_if_due(&mut self) {
-        let Some(interval) = self.wire.take_ping() else {
-            return;
-        };
-        let (begun, inflight) = (self.shared.begun(), self.shared.inflight());
-        let due = |rest: &mut Rest| rest.is_due(interval, begun, inflight);
-        if self.rest.as_mut().is_some_and(due) && self.shared.rest() {
-            // Without its last reference h2 says GOAWAY and ends.
-            self.shared.inboxes.driver().wake();
-        }
-    }
-
     fn take_text(&mut self, text: String) {
         match self.sealing.open_if_required(text) {
             Ok(text) => self.events.push_back(ControlEvent::Text(text)),
@@ -306,18 +288,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
                     self.poll_mux(cx);
                 }
             }
-        }
-    }
-
-    /// The next request opens another epoch; it may have come already.
-    fn epoch_ended(&mut self, result: Result<(), EndFailed>) {
-        let Mux::Ending(ending) = std::mem::replace(&mut self.mux, Mux::Off) else {
-            return;
-        };
-        self.wire.set_rule(BinaryRule::Refused);
-        match result {
-            Ok(()) => self.mux = Mux::Ready(ending.into_link()),
-            Err(EndFailed) => self.wire.violate(Violation::MuxFailed),
         }
     }
 

@@ -5,7 +5,7 @@ use ee_core::{attestation::Verdict, session::VerificationRequest};
 use ee_protocol::tunnel::AttestResponse;
 use serde_json::Value;
 
-use crate::world::{STRANGER, START_S, World, reason};
+use crate::world::{START_S, STRANGER, World, reason};
 
 /// Damaged answers in the normal run; 10^7 in a campaign. The parsers have 10^4 each in
 /// ee-attest; here the whole line is run, which takes a millisecond.

@@ -26,7 +26,7 @@ use ee_protocol::{
 };
 use ee_testbed::{DatedItem, DemoImage, SimOptions, SimPlatform, Window};
 
-use crate::world::{STRANGER, Answer, Pcs, SEED, START_S, World};
+use crate::world::{Answer, Pcs, SEED, START_S, STRANGER, World};
 
 const NOW: u64 = START_S.unsigned_abs();
 const HALF_HOUR: Duration = Duration::from_secs(1_800);

@@ -9,7 +9,7 @@ use ee_protocol::{
 use ee_store::StoreError;
 use ee_testbed::{DatedItem, Flaw, QuoteVersion, Revoked, SimOptions, SimPlatform, SimStatus};
 
-use crate::world::{STRANGER, Answer, SEED, START_S, World, channel, reason};
+use crate::world::{Answer, SEED, START_S, STRANGER, World, channel, reason};
 
 const NOW: u64 = START_S.unsigned_abs();
 

@@ -1,6 +1,6 @@
 //! What a server must do.
 
-use super::{frame_cases, header_cases, stream_cases};
+use super::{frame_cases, header_cases, stream_cases, window_cases};
 
 /// What the server does about the bytes of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub fn all() -> Vec<Case> {
         frame_cases::padded(),
         frame_cases::stream_zero(),
         frame_cases::sizes(),
-        frame_cases::settings_values(),
-        frame_cases::windows(),
+        window_cases::settings_values(),
+        window_cases::windows(),
         stream_cases::states(),
         stream_cases::numbers(),
         stream_cases::closed(),

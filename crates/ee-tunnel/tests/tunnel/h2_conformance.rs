@@ -91,7 +91,7 @@ async fn answer(request: Request<IncomingBody>) -> Response<Full<Bytes>> {
     Response::new(Full::from(body))
 }
 
-/// Only a peer that gives up says GOAWAY with an error: the tunnel ends with it, whatever the error.
+/// Only a peer that gives up says GOAWAY with an error: the tunnel ends with it, whatever it is.
 const GIVES_UP: &str = "GOAWAY of a code that nobody knows";
 /// Longer than every end takes, and shorter than those of a tunnel announce (decision 0019).
 const LONG: &str = "DATA of 16 385 bytes";
