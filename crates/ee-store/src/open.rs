@@ -55,10 +55,10 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     assert_sqlite_version()?;
     create_parents(path)?;
     let lock = take_lock(path)?;
-    let fresh = refuse_foreign(path)?;
+    refuse_foreign(path)?;
     create_private(path)?;
     let mut connection = Connection::open(path).map_err(sqlite(path))?;
-    if fresh {
+    if is_empty(&connection).map_err(sqlite(path))? {
         // Before WAL is switched on, so that the id is in the main file whatever happens next.
         connection
             .pragma_update(None, "application_id", APPLICATION_ID)
@@ -181,6 +181,13 @@ pub(crate) fn take_lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Whether there is no page yet. Asking rolls back what a power cut left of the first write, of
+/// which the header alone, or nothing but the journal, may have reached the disk.
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    Ok(pages == 0)
+}
+
 /// True if there is nothing yet; an error if there is something of somebody else.
 fn refuse_foreign(path: &Path) -> Result<bool, OpenError> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -198,7 +205,9 @@ fn refuse_foreign(path: &Path) -> Result<bool, OpenError> {
             found: found.to_owned(),
         })
     };
-    if header.is_empty() {
+    // Blank: length without content, as a power cut leaves it. SQLite rolls it back, or refuses it
+    // if nothing says that it is the first write.
+    if header.iter().all(|byte| *byte == 0) {
         return Ok(true);
     }
     if !header.starts_with(SQLITE_MAGIC) || header.len() < HEADER_BYTES {

@@ -135,6 +135,47 @@ fn a_file_that_is_no_database_is_refused_untouched() {
     assert_eq!(fs::read(&path).unwrap(), b"do not lose me");
 }
 
+/// SQLite's rollback journal of the first write to an empty database: its header, no page
+/// (sqlite.org/fileformat2.html, section 3).
+fn journal_of_the_first_write() -> Vec<u8> {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    // No records, a nonce, no pages before the write, sectors of 512 bytes, pages of 4 096.
+    for field in [0_u32, 7, 0, 512, 4_096] {
+        journal.extend(field.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    journal
+}
+
+#[tokio::test]
+async fn a_power_cut_while_the_database_is_made_leaves_nothing_in_the_way() {
+    let dir = TempDir::new().unwrap();
+    let whole = dir.path().join("whole.db");
+    Store::open(&whole).unwrap().close().await;
+    let first_page = fs::read(&whole).unwrap()[..4_096].to_vec();
+    for (name, left) in [("blank", vec![0; 4_096]), ("header", first_page)] {
+        let path = dir.path().join(name);
+        fs::write(&path, left).unwrap();
+        let journal = dir.path().join(format!("{name}-journal"));
+        fs::write(&journal, journal_of_the_first_write()).unwrap();
+        for start in 1..=2 {
+            let store =
+                Store::open(&path).unwrap_or_else(|error| panic!("{name} {start}: {error}"));
+            store.close().await;
+        }
+    }
+}
+
+#[test]
+fn a_blank_file_that_was_not_ours_is_refused_untouched() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("disk.img");
+    fs::write(&path, [0; 8_192]).unwrap();
+    let refused = Store::open(&path).unwrap_err();
+    assert!(refused.to_string().contains("not a database"), "{refused}");
+    assert_eq!(fs::read(&path).unwrap(), [0; 8_192]);
+}
+
 #[test]
 fn an_unusable_directory_is_named() {
     let dir = TempDir::new().unwrap();
