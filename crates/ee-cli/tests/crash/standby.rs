@@ -79,10 +79,12 @@ fn a_second_server_on_one_postgresql_stands_by_and_takes_over() {
     assert_eq!(client.get("/readyz").unwrap().status, 200);
 
     // The first hangs and loses its connections: whoever stands by takes over.
+    let of_the_first = "CREATE TABLE of_the_first AS SELECT pid FROM pg_stat_activity \
+                        WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    psql(&cluster.url(), &["-c", of_the_first]);
     let waiting = second.launch();
     first.signal("STOP");
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-               WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    let end = "SELECT pg_terminate_backend(pid) FROM of_the_first";
     psql(&cluster.url(), &["-c", end]);
     let server = waiting.serves(&second);
     let mut client = Client::new(&server.api);
