@@ -37,7 +37,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// Starts the observer of nodes, its beat, the ticks of the books and the renewal of locks.
 pub fn start(state: &AppState, observer: Observer) {
     let tasks = &state.tasks;
-    tasks.spawn_aside("observer", observer.run());
+    tasks.spawn("observer", observer.run());
     tasks.spawn("beats", beats(state.clone()));
     tasks.spawn("ticks", ticks(state.clone()));
     tasks.spawn_aside("renewals", renewals(state.clone()));

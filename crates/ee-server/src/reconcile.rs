@@ -16,7 +16,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 pub fn start(state: &AppState, plane: Plane<Link>) {
     let tasks = &state.tasks;
     let sessions = tasks.clone();
-    tasks.spawn_aside("plane", async move {
+    tasks.spawn("plane", async move {
         // The last thing a session does is to say that it ended, so the writer outlives them.
         let served = async {
             sessions.closing().cancelled().await;
