@@ -63,8 +63,10 @@ pub const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;
 /// Bytes per stream that h2 keeps for the socket; also what stays after a cancel. Exactly two long
 /// frames: what is left beside them would leave as a short one.
 pub const SEND_BUFFER: usize = 2 * FRAME_MAX as usize;
-/// Streams reset by the peer before we accepted them (CVE-2023-44487).
-pub const PENDING_RESETS: usize = 20;
+/// Streams reset by the peer before we accepted them (CVE-2023-44487): as many as it may have open,
+/// for people who leave together arrive in one message. Who does that on purpose is met at the
+/// public face, which counts each client's resets.
+pub const PENDING_RESETS: usize = STREAMS_MAX as usize;
 /// Streams reset by us because the peer broke the protocol (CVE-2025-8671).
 pub const LOCAL_ERROR_RESETS: usize = 1024;
 /// Chunks smaller than this are merged with what follows them, if that is already there.
