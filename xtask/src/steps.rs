@@ -114,9 +114,15 @@ fn tidy_step(root: &Path) -> Result<Outcome> {
     })
 }
 
+/// Where property tests begin: the same cases in every run, so that a change alone can fail one.
+/// `PROPTEST_RNG_SEED` names another beginning, `PROPTEST_CASES` more of them.
+const PROPERTY_SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "20261123");
+
 /// nextest where it is installed, for its time-outs; the built-in runner elsewhere. A throw-away
 /// PostgreSQL runs meanwhile; without it the tests that need one do nothing.
 fn tests(root: &Path) -> Result<Outcome> {
+    let named = std::env::var(PROPERTY_SEED.0);
+    let seed = (PROPERTY_SEED.0, named.as_deref().unwrap_or(PROPERTY_SEED.1));
     let nextest = works(Command::new("cargo").args(["nextest", "--version"]));
     let runner: &[&str] = if nextest {
         &["nextest", "run"]
@@ -126,14 +132,14 @@ fn tests(root: &Path) -> Result<Outcome> {
     let everything = ["--workspace", "--locked", "--no-fail-fast"];
     let arguments = [runner, &everything[..]].concat();
     if PostgresCluster::programs().is_none() {
-        return Ok(match cargo(root, &arguments)? {
+        return Ok(match cargo_with(root, &arguments, &[seed])? {
             Outcome::Passed => Outcome::Skipped(format!("PostgreSQL is missing: {INSTALL}")),
             failed @ (Outcome::Skipped(_) | Outcome::Failed(_)) => failed,
         });
     }
     let cluster = PostgresCluster::start().context("the throw-away PostgreSQL")?;
     let url = cluster.url();
-    cargo_with(root, &arguments, &[(TEST_URL, &url)])
+    cargo_with(root, &arguments, &[(TEST_URL, &url), seed])
 }
 
 /// Examples in doc comments. Compiling the harness costs a minute, so only where there are some.
