@@ -215,7 +215,7 @@ async fn assemble(
         plane: handle,
         attestor,
         policy,
-        tunnels: Tunnels::new(&tunnel_key, started),
+        tunnels: Tunnels::new(&tunnel_key, started, tasks),
         tunnel_key,
         upstream,
         auth,

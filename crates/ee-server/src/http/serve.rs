@@ -47,6 +47,8 @@ pub async fn serve(listener: Listener, router: Router, trusted: TrustedProxies, 
                 tracing::debug!(event = "api_connection_ended", %peer, error);
             }
         });
+        // Thousands may wait after a restart: what is ready goes before the next of them.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ee_core::slots::{Counted, PendingSessions, TooManyPending};
 
+use super::turnstile::Ticket;
+
 /// The places of one process; clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Admissions(Arc<Mutex<PendingSessions>>);
@@ -18,6 +20,7 @@ impl Admissions {
             admissions: self.clone(),
             ip,
             counted,
+            ticket: Arc::default(),
         })
     }
 
@@ -35,10 +38,19 @@ pub(super) struct Place {
     admissions: Admissions,
     ip: IpAddr,
     counted: Counted,
+    ticket: Arc<Ticket>,
+}
+
+impl Place {
+    /// What its holder's steps are let in by.
+    pub(super) fn ticket(&self) -> Arc<Ticket> {
+        Arc::clone(&self.ticket)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.ticket.pass();
         let mut pending = self
             .admissions
             .0

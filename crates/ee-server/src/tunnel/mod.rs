@@ -15,6 +15,7 @@ pub(crate) mod prefixed;
 mod reports;
 mod slots;
 mod text_meter;
+mod turnstile;
 mod upgrade;
 mod waiting;
 
@@ -32,14 +33,15 @@ pub use self::governor::Governor;
 pub use self::legacy::{LegacyError, LegacyHandle};
 pub use self::link::{Link, Way};
 pub use self::waiting::{AppKey, Patience, WaitingRoom};
-use self::{admission::Admissions, pace::Pace, slots::Slots};
-use crate::{http::ApiError, http::ClientIp, state::AppState};
+use self::{admission::Admissions, pace::Pace, slots::Slots, turnstile::Turnstile};
+use crate::{http::ApiError, http::ClientIp, state::AppState, tasks::Tasks};
 
 /// What the tunnels of this process share.
 pub struct Tunnels {
     admissions: Admissions,
     slots: Slots,
     pace: Pace,
+    turnstile: Turnstile,
     inner_tls: InnerTlsClient,
     /// Whether there is memory for another request.
     pub governor: Governor,
@@ -49,12 +51,13 @@ pub struct Tunnels {
 
 impl Tunnels {
     /// Nobody is connected; `key` is shown inside the tunnels of a process that began at `started`.
-    pub fn new(key: &TunnelKey, started: Timestamp) -> Self {
+    pub fn new(key: &TunnelKey, started: Timestamp, tasks: &Tasks) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             admissions: Admissions::default(),
             slots: Slots::new(cores),
             pace: Pace::new(cores),
+            turnstile: Turnstile::new(tasks.clone()),
             inner_tls: InnerTlsClient::new(key),
             governor: Governor::of_this_machine(),
             waiting: WaitingRoom::new(started),
@@ -87,13 +90,15 @@ pub async fn tunnel_open(State(state): State<AppState>, request: Request) -> Res
         return refuse(ProblemCode::TooManyPending);
     };
     let upgraded = hyper::upgrade::on(&mut request);
-    let driven = state.clone();
-    state.tasks.spawn_session("tunnel", async move {
+    let (driven, ticket) = (state.clone(), place.ticket());
+    let session = async move {
         match upgrade::finish(upgraded).await {
             Ok(io) => driver::run(driven, io, ip, place).await,
             Err(error) => tracing::debug!(event = "tunnel_upgrade_failed", %ip, error),
         }
-    });
+    };
+    let newcomer = state.tunnels.turnstile.admit(ticket, session);
+    state.tasks.spawn_session("tunnel", newcomer);
     upgrade::switching_protocols(accept)
 }
 
