@@ -150,16 +150,10 @@ mod tests {
     use super::*;
 
     /// A session that waits for a call and takes a step, so many times; it counts its steps.
-    fn session(
-        call: Arc<Notify>,
-        steps: usize,
-        taken: Arc<AtomicUsize>,
-    ) -> impl Future<Output = ()> {
-        async move {
-            for _ in 0..steps {
-                call.notified().await;
-                taken.fetch_add(1, Ordering::Relaxed);
-            }
+    async fn session(call: Arc<Notify>, steps: usize, taken: Arc<AtomicUsize>) {
+        for _ in 0..steps {
+            call.notified().await;
+            taken.fetch_add(1, Ordering::Relaxed);
         }
     }
 
