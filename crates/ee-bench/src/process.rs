@@ -1,7 +1,9 @@
 //! Child processes under measurement: started on loopback, measured through /proc, ended on drop.
 
 use std::io::{BufRead, BufReader, Write};
+use std::iter::Sum;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::{Add, Sub};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -119,13 +121,18 @@ impl Process {
         Ok(())
     }
 
-    /// CPU seconds, user and system, of this process and its children that still live.
+    /// CPU seconds, the program's and the kernel's, as in [`Self::cpu`].
     pub fn cpu_seconds(&self) -> f64 {
+        self.cpu().seconds()
+    }
+
+    /// CPU time of this process and its children that still live.
+    pub fn cpu(&self) -> Cpu {
         let own = self.child.id();
         let children = format!("/proc/{own}/task/{own}/children");
         let children = std::fs::read_to_string(children).unwrap_or_default();
-        let of_children: f64 = children.split_whitespace().map(cpu_seconds_of).sum();
-        cpu_seconds_of(&own.to_string()) + of_children
+        let of_children: Cpu = children.split_whitespace().map(cpu_of).sum();
+        cpu_of(&own.to_string()) + of_children
     }
 }
 
@@ -187,23 +194,66 @@ fn status_bytes(status: &str, field: &str) -> u64 {
     kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// Fields 14 and 15 of /proc/<pid>/stat, counted behind the name, which may hold spaces.
-fn cpu_seconds_of(pid: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let ticks = stat
-        .rsplit_once(") ")
-        .map_or(0.0, |(_, fields)| ticks(fields));
-    ticks / TICKS_PER_SECOND
+/// CPU time in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cpu {
+    /// In the program and its libraries.
+    pub user: f64,
+    /// In the kernel on its behalf.
+    pub kernel: f64,
 }
 
-/// User and system time in the fields from the third on.
-fn ticks(fields: &str) -> f64 {
-    fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum()
+impl Cpu {
+    pub fn seconds(self) -> f64 {
+        self.user + self.kernel
+    }
+}
+
+impl Add for Cpu {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            kernel: self.kernel + other.kernel,
+        }
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            user: self.user - other.user,
+            kernel: self.kernel - other.kernel,
+        }
+    }
+}
+
+impl Sum for Cpu {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), Self::add)
+    }
+}
+
+fn cpu_of(pid: &str) -> Cpu {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Fields are counted behind the name, which may hold spaces.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    cpu_in(fields)
+}
+
+/// User and system time, 14 and 15 of /proc/<pid>/stat, in the fields from the third on.
+fn cpu_in(fields: &str) -> Cpu {
+    let mut seconds = fields.split(' ').skip(11).map(|ticks| {
+        let ticks: f64 = ticks.parse().unwrap_or(0.0);
+        ticks / TICKS_PER_SECOND
+    });
+    Cpu {
+        user: seconds.next().unwrap_or(0.0),
+        kernel: seconds.next().unwrap_or(0.0),
+    }
 }
 
 /// An address nobody listens at now.
@@ -217,9 +267,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_and_system_time_are_added() {
-        let fields = "S 1 2 3 4 5 6 7 8 9 10 700 42 0 0 20";
-        assert!((ticks(fields) - 742.0).abs() < f64::EPSILON);
+    fn user_and_system_time_are_told_apart_and_added() {
+        let cpu = cpu_in("S 1 2 3 4 5 6 7 8 9 10 700 42 0 0 20");
+        assert!((cpu.user - 7.0).abs() < 1e-9 && (cpu.kernel - 0.42).abs() < 1e-9);
+        assert!((cpu.seconds() - 7.42).abs() < 1e-9);
+        assert_eq!([cpu, cpu].into_iter().sum::<Cpu>() - cpu, cpu);
     }
 
     #[test]

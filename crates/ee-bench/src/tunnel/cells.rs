@@ -15,6 +15,7 @@ struct Cell {
     way: Way,
     measured: Measured,
     cpu_seconds_per_10k: f64,
+    kernel_seconds_per_10k: f64,
 }
 
 pub fn table(options: &Options, runtime: &Runtime, chains: &[Chain]) -> Result<Table> {
@@ -27,6 +28,8 @@ pub fn table(options: &Options, runtime: &Runtime, chains: &[Chain]) -> Result<T
         "p99",
         "CPU s/10k",
         "x nginx",
+        "kernel s/10k",
+        "kernel x nginx",
         "p99 x nginx",
         "not 200",
     ]);
@@ -71,14 +74,15 @@ fn cell(runtime: &Runtime, chain: &Chain, load: &Load) -> Result<Cell> {
     runtime
         .block_on(load::run(&warm_up))
         .with_context(context)?;
-    let before = chain.cpu_seconds();
+    let before = chain.cpu();
     let measured = runtime.block_on(load::run(load)).with_context(context)?;
-    let used = chain.cpu_seconds() - before;
-    let cpu_seconds_per_10k = used * 10_000.0 / load::count(measured.requests);
+    let used = chain.cpu() - before;
+    let per_10k = |seconds: f64| seconds * 10_000.0 / load::count(measured.requests);
     Ok(Cell {
         way: chain.way,
+        cpu_seconds_per_10k: per_10k(used.seconds()),
+        kernel_seconds_per_10k: per_10k(used.kernel),
         measured,
-        cpu_seconds_per_10k,
     })
 }
 
@@ -91,6 +95,11 @@ fn rows(cells: &[Cell], body_bytes: usize, connections: usize) -> Vec<Vec<String
         Some(_) | None => "–".to_owned(),
     };
     let cpu = |cell: &Cell| cell.cpu_seconds_per_10k;
+    let kernel = |cell: &Cell| cell.kernel_seconds_per_10k;
+    let seconds = |cell: &Cell, of: fn(&Cell) -> f64| match cell.way {
+        Way::Direct => "–".to_owned(),
+        Way::Nginx | Way::Rathole | Way::Tunnel | Way::TunnelTls => format!("{:.3}", of(cell)),
+    };
     let p99 = |cell: &Cell| cell.measured.percentile(990).as_secs_f64();
     let row = |cell: &Cell| {
         vec![
@@ -100,12 +109,10 @@ fn rows(cells: &[Cell], body_bytes: usize, connections: usize) -> Vec<Vec<String
             format!("{:.0}", cell.measured.per_second()),
             duration(cell.measured.percentile(500)),
             duration(cell.measured.percentile(990)),
-            if cell.way == Way::Direct {
-                "–".to_owned()
-            } else {
-                format!("{:.3}", cell.cpu_seconds_per_10k)
-            },
+            seconds(cell, cpu),
             ratio(cell, cpu),
+            seconds(cell, kernel),
+            ratio(cell, kernel),
             ratio(cell, p99),
             cell.measured.refused.to_string(),
         ]

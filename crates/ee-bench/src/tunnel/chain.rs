@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::{APP, Options};
 use crate::load::Load;
-use crate::process::{Process, free_address};
+use crate::process::{Cpu, Process, free_address};
 use crate::setup::{self, Ports};
 
 /// A way from the client to the backend.
@@ -70,9 +70,9 @@ impl Chain {
         Load::get(self.target, &self.host, path)
     }
 
-    /// CPU seconds used so far.
-    pub fn cpu_seconds(&self) -> f64 {
-        self.between.iter().map(Process::cpu_seconds).sum()
+    /// CPU time used so far.
+    pub fn cpu(&self) -> Cpu {
+        self.between.iter().map(Process::cpu).sum()
     }
 }
 
