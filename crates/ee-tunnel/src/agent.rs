@@ -184,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<AgentEvent> {
         self.inboxes.driver().register(cx.waker());
+        self.wire.begin_turn();
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(event);
@@ -284,7 +285,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AgentTunnel<S> {
         let Mux::Live(connection, _) = &mut self.mux else {
             return;
         };
-        let wanted = self.inboxes.stream_window();
+        let (most, backlogs) = (self.inboxes.stream_window(), self.inboxes.backlogs());
+        let wanted = self.window.among(backlogs, most);
         self.window
             .follow(wanted, |bytes| connection.set_initial_window_size(bytes));
         loop {

@@ -9,7 +9,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::limits::{STREAM_WINDOW, STREAM_WINDOW_TIGHT};
+use crate::limits::{BACKLOG, STREAM_WINDOW, STREAM_WINDOW_TIGHT};
 
 /// The part of the memory that bytes in passing may take.
 const PART_OF_MEMORY: usize = 4;
@@ -86,10 +86,11 @@ impl Buffered {
         }
     }
 
-    /// The part of one stream.
-    pub(crate) fn share(&self) -> Share {
+    /// The part of one stream of the tunnel whose backlogs these are.
+    pub(crate) fn share(&self, backlogs: &Backlogs) -> Share {
         Share {
             all: self.clone(),
+            backlogs: backlogs.clone(),
             bytes: 0,
         }
     }
@@ -116,24 +117,45 @@ impl Buffered {
     }
 }
 
+/// How many streams of one tunnel have much that waits for their readers. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Backlogs(Arc<AtomicUsize>);
+
+impl Backlogs {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What one stream adds; nothing any more once it is dropped.
 pub(crate) struct Share {
     all: Buffered,
+    backlogs: Backlogs,
     bytes: usize,
 }
 
 impl Share {
     pub(crate) fn add(&mut self, bytes: usize) {
-        self.bytes += bytes;
+        self.set(self.bytes + bytes);
         let before = self.all.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.all.judge(before.saturating_add(bytes));
     }
 
     pub(crate) fn take(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
+        self.set(self.bytes - bytes);
         let before = self.all.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.all.judge(before.saturating_sub(bytes));
+    }
+
+    fn set(&mut self, bytes: usize) {
+        let (was, is) = (self.bytes >= BACKLOG, bytes >= BACKLOG);
+        if is && !was {
+            self.backlogs.0.fetch_add(1, Ordering::Relaxed);
+        } else if was && !is {
+            self.backlogs.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
     }
 }
 
@@ -166,7 +188,7 @@ mod tests {
     #[test]
     fn windows_shrink_first_then_nothing_new_is_begun_until_much_has_left() {
         let buffered = Buffered::with_limit(1_000);
-        let mut share = buffered.share();
+        let mut share = buffered.share(&Backlogs::default());
         for (bytes, window, admits) in [
             (0, STREAM_WINDOW, true),
             (800, STREAM_WINDOW, true),
@@ -190,6 +212,22 @@ mod tests {
         }
         drop(share);
         assert_eq!(buffered.bytes(), 0);
+    }
+
+    #[test]
+    fn a_stream_counts_while_much_of_it_waits() {
+        let (buffered, backlogs) = (Buffered::default(), Backlogs::default());
+        let mut shares = [buffered.share(&backlogs), buffered.share(&backlogs)];
+        shares[0].add(BACKLOG - 1);
+        assert_eq!(backlogs.count(), 0);
+        shares[0].add(1);
+        shares[0].add(1);
+        shares[1].add(2 * BACKLOG);
+        assert_eq!(backlogs.count(), 2);
+        shares[0].take(2);
+        assert_eq!(backlogs.count(), 1);
+        drop(shares);
+        assert_eq!((backlogs.count(), buffered.bytes()), (0, 0));
     }
 
     #[test]

@@ -184,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
         if self.events.is_empty() && self.gathers(cx) {
             return Poll::Pending;
         }
+        self.wire.begin_turn();
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(event);
@@ -274,7 +275,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ControlTunnel<S> {
                 }
             }
             Mux::Live(connection, _) => {
-                let wanted = self.shared.inboxes.stream_window();
+                let inboxes = &self.shared.inboxes;
+                let (most, backlogs) = (inboxes.stream_window(), inboxes.backlogs());
+                let wanted = self.window.among(backlogs, most);
                 self.window
                     .follow(wanted, |bytes| connection.set_initial_window_size(bytes));
                 if let Poll::Ready(result) = Pin::new(connection).poll(cx) {

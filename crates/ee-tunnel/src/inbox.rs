@@ -24,7 +24,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use crate::buffered::{Buffered, Share};
+use crate::buffered::{Backlogs, Buffered, Share};
 use crate::error::BodyError;
 use crate::limits::{MERGE_BELOW, MERGE_UP_TO, RELEASE_BATCH, SWEEP_BYTES, SWEEP_BYTES_PER_STREAM};
 use crate::link::lock;
@@ -273,6 +273,7 @@ pub(crate) struct Inboxes {
     open: Mutex<Vec<Weak<Mutex<Inbox>>>>,
     releases: Arc<Releases>,
     buffered: Buffered,
+    backlogs: Backlogs,
 }
 
 impl Inboxes {
@@ -289,9 +290,14 @@ impl Inboxes {
         self.buffered.bytes()
     }
 
-    /// Receive window that streams are to have now.
+    /// Receive window that a stream may have now.
     pub(crate) fn stream_window(&self) -> u32 {
         self.buffered.stream_window()
+    }
+
+    /// Streams that have much for readers who do not take it.
+    pub(crate) fn backlogs(&self) -> usize {
+        self.backlogs.count()
     }
 
     /// An inbox for a stream. What has arrived with the head is taken at once; a stream that
@@ -304,7 +310,11 @@ impl Inboxes {
                 inbox: Weak::clone(inbox),
                 releases,
             };
-            Mutex::new(Inbox::new(stream, owed, self.buffered.share()))
+            Mutex::new(Inbox::new(
+                stream,
+                owed,
+                self.buffered.share(&self.backlogs),
+            ))
         });
         if !lock(&inbox).drain() {
             self.add(&inbox);

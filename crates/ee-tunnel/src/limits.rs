@@ -43,10 +43,20 @@ pub const PINGS_PER_SECOND: u32 = 10;
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same under memory pressure: slower for far peers, and a quarter of the bytes.
 pub const STREAM_WINDOW_TIGHT: u32 = 256 * 1024;
+/// What the windows of the streams that wait for their readers add up to in one tunnel, as long as
+/// none is below the least. 8 MiB at 50 ms are 160 MB/s.
+pub const TUNNEL_WINDOW: u32 = 8 * 1024 * 1024;
+/// The least receive window of a stream: room for two releases.
+pub const STREAM_WINDOW_LEAST: u32 = 128 * 1024;
+/// How long a stream's window lasts before it grows.
+pub const WINDOW_LASTS: Duration = Duration::from_secs(1);
+/// Bytes of a stream that wait for its reader when it counts as one of many: half of its least
+/// window. A reader that keeps up has one frame at most.
+pub const BACKLOG: usize = 64 * 1024;
 /// Receive window of the connection: the stream windows limit, one slow stream must not.
 pub const CONNECTION_WINDOW: u32 = 1 << 30;
-/// HTTP/2 frame payload: with its header of nine bytes it is one binary message.
-pub const FRAME_MAX: u32 = 63_991;
+/// HTTP/2 frame payload: buffers hold powers of two, and what is left of one would be a short frame.
+pub const FRAME_MAX: u32 = 64 * 1024;
 /// The same where many streams send at once: the grain of fairness between them.
 pub const FRAME_FAIR: usize = 16 * 1024;
 /// Bytes of one frame of each sending stream, as long as short frames allow: what a small answer
@@ -71,6 +81,9 @@ pub const PENDING_RESETS: usize = STREAMS_MAX as usize;
 pub const LOCAL_ERROR_RESETS: usize = 1024;
 /// Chunks smaller than this are merged with what follows them, if that is already there.
 pub const MERGE_BELOW: usize = 4 * 1024;
+/// Bytes taken of binary messages before others have their turn: what readers take at once is still
+/// in the cache, and a change of windows is not noticed late.
+pub const TURN_BYTES: usize = 512 * 1024;
 /// Size up to which chunks are merged: one short DATA frame.
 pub const MERGE_UP_TO: usize = FRAME_FAIR;
 /// Received bytes after which unread streams are drained: 64 KiB hold at most 6 600 one-byte

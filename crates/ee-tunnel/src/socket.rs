@@ -19,7 +19,7 @@ use tokio_websockets::{CloseCode, Message, proto::ProtocolError};
 use crate::epoch::Markers;
 use crate::event::{CloseBy, Closed, Violation};
 use crate::keep_alive::PingMeter;
-use crate::limits::{BINARY_MAX, TEXTS_WAITING_MAX};
+use crate::limits::{BINARY_MAX, TEXTS_WAITING_MAX, TURN_BYTES};
 use crate::outgoing::Outgoing;
 use crate::quiet::{MaySleep, Quiet};
 
@@ -63,6 +63,8 @@ pub(crate) struct Socket<S> {
     incoming: Bytes,
     /// Bytes that were ever taken of binary messages.
     taken: u64,
+    /// Bytes of binary messages that this turn still reads.
+    turn_left: usize,
     text: Option<String>,
     outgoing_texts: VecDeque<String>,
     ping_due: bool,
@@ -85,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             end: None,
             incoming: Bytes::new(),
             taken: 0,
+            turn_left: TURN_BYTES,
             text: None,
             outgoing_texts: VecDeque::new(),
             ping_due: false,
@@ -110,6 +113,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     pub(crate) fn set_rule(&mut self, rule: BinaryRule) {
         self.rule = rule;
+    }
+
+    /// The task has the thread anew.
+    pub(crate) fn begin_turn(&mut self) {
+        self.turn_left = TURN_BYTES;
     }
 
     /// Bytes that ever came from the peer.
@@ -177,6 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Reads until a binary payload waits, a text waits, or the socket ended: `Ready` for each.
+    /// Whoever has read much comes again when others had their turn.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.incoming.is_empty()
             && self.text.is_none()
@@ -184,6 +193,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             && !self.markers.waits()
         {
             if self.outgoing_texts.len() >= TEXTS_WAITING_MAX {
+                return Poll::Pending;
+            }
+            if self.turn_left == 0 {
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let may_sleep = match self.closing || self.close_due.is_some() {
@@ -342,6 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return self.fail(End::Violation(Violation::BinaryNotAllowed));
             }
         }
+        self.turn_left = self.turn_left.saturating_sub(payload.len());
         self.incoming = payload;
     }
 
@@ -379,4 +393,67 @@ fn closed_by(error: &tokio_websockets::Error) -> Closed {
         return Closed::lost(error.to_string());
     };
     Closed::by_us(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use tokio_websockets::ClientBuilder;
+
+    use super::*;
+    use crate::counted::Counted;
+    use crate::limits::BINARY_SEND;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// So many full messages of a server.
+    fn messages(count: usize) -> Vec<u8> {
+        let mut outgoing = Outgoing::of_server();
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            outgoing.push(&[7; BINARY_SEND]).expect("no key is drawn");
+            outgoing.seal();
+            let written = outgoing.poll_write(&mut bytes, &mut Context::from_waker(Waker::noop()));
+            assert!(written.is_ready());
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn who_has_read_much_lets_others_have_their_turn() {
+        let in_a_turn = TURN_BYTES.div_ceil(BINARY_SEND);
+        let bytes = messages(2 * in_a_turn);
+        let io = tokio::io::join(std::io::Cursor::new(bytes), tokio::io::sink());
+        let ws = ClientBuilder::new().take_over(Counted::new(io, Outgoing::of_client()));
+        let mut socket = Socket::new(Quiet::of_client(ws), BINARY_MAX);
+        socket.set_rule(BinaryRule::Open);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = &mut Context::from_waker(&waker);
+        let mut room = vec![0; BINARY_SEND];
+        for turn in 1..=2 {
+            let mut read = 0;
+            loop {
+                let mut buf = ReadBuf::new(&mut room);
+                let pending = socket.poll_read(cx, &mut buf).is_pending();
+                if pending || buf.filled().is_empty() {
+                    break;
+                }
+                read += buf.filled().len();
+            }
+            assert_eq!(read, in_a_turn * BINARY_SEND, "{turn}");
+            assert_eq!(woken.0.load(Ordering::Relaxed), turn, "it comes again");
+            socket.begin_turn();
+        }
+    }
 }

@@ -64,6 +64,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// See [`Socket::begin_turn`].
+    pub(crate) fn begin_turn(&self) {
+        lock(&self.socket).begin_turn();
+    }
+
     pub(crate) fn stream(&self) -> WsStream<S> {
         WsStream(Arc::clone(&self.socket))
     }

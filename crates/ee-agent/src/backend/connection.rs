@@ -19,8 +19,9 @@ use tokio::{net::TcpStream, task::AbortHandle};
 use super::{RequestBody, answer::BoxError};
 use crate::tasks;
 
-/// Longest read buffer of one connection; it bounds a response's header block, too.
-pub(super) const BUFFER_MAX_BYTES: usize = 128 * 1024;
+/// Longest read buffer of one connection: what is read at once is one frame in the tunnel, and two
+/// of them wait there. It bounds a response's header block, too.
+pub(super) const BUFFER_MAX_BYTES: usize = ee_tunnel::limits::FRAME_MAX as usize;
 
 type HyperConnection<B> = http1::Connection<TokioIo<TcpStream>, B>;
 
