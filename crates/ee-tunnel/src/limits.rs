@@ -55,7 +55,7 @@ pub const WINDOW_LASTS: Duration = Duration::from_secs(1);
 pub const BACKLOG: usize = 64 * 1024;
 /// Receive window of the connection: the stream windows limit, one slow stream must not.
 pub const CONNECTION_WINDOW: u32 = 1 << 30;
-/// HTTP/2 frame payload: buffers hold powers of two, and what is left of one would be a short frame.
+/// HTTP/2 frame payload: buffers hold powers of two, and the rest of one would be a short frame.
 pub const FRAME_MAX: u32 = 64 * 1024;
 /// The same where many streams send at once: the grain of fairness between them.
 pub const FRAME_FAIR: usize = 16 * 1024;

@@ -75,8 +75,8 @@ async fn windows_shrink_under_memory_pressure_and_grow_again() {
     assert!(buffered.bytes() >= MIB - UNSWEPT, "{}", buffered.bytes());
 }
 
-/// Who came when few waited keeps what it has: eight whole windows, eight halves, and so on. The one
-/// that is too many may have the window of those before it.
+/// Who came when few waited keeps what it has: eight whole windows, eight halves, and so on. The
+/// one that is too many may have the window of those before it.
 #[tokio::test(start_paused = true)]
 async fn many_slow_readers_of_one_tunnel_have_small_windows() {
     let buffered = Buffered::default();
