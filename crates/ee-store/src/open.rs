@@ -28,8 +28,11 @@ const SQLITE_AT_LEAST: i32 = 3_051_003;
 /// written over and over: a file that grows costs its file system a second write a commit.
 const WAL_KEEP_BYTES: i64 = 64 << 20;
 /// Pages that the writer keeps in memory, in KiB: a batch that touches more than fit would write
-/// some of them twice.
-const CACHE_KIB: i64 = 64 << 10;
+/// some of them twice. No more than that, because SQLite goes through every slot of this cache at
+/// the end of each commit that sorted sibling pages (`pcache1TruncateUnsafe`: the page of the
+/// pending byte stands in meanwhile, and counts as one beyond the end): with 64 MiB that was 9 % of
+/// a settlement.
+const CACHE_KIB: i64 = 16 << 10;
 
 /// An open connection, and the lock that keeps other processes out until dropped.
 #[derive(Debug)]

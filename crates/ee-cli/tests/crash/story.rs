@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::{Answer, Client},
+    kill::at_last,
     random::Random,
 };
 
@@ -148,8 +149,7 @@ impl Story {
     /// Asks for every write again: each answer must be the stored one.
     pub fn check_answers(&self, client: &mut Client, from: usize) {
         for (operation, before) in &self.acknowledged[from..] {
-            let again = operation.send(client);
-            let again = again.unwrap_or_else(|| panic!("no answer to {operation:?}"));
+            let again = at_last(operation, client);
             assert_eq!(
                 again.status, before.status,
                 "{operation:?}: {before:?}, {again:?}"
