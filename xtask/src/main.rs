@@ -50,6 +50,10 @@ enum Task {
         /// Run only these steps.
         #[arg(long, value_enum)]
         only: Vec<Step>,
+        /// Where property tests begin: the same cases in every run, so that a change alone can
+        /// fail one. `PROPTEST_CASES` asks for more of them.
+        #[arg(long, default_value_t = 20_261_123)]
+        seed: u64,
     },
     /// The repository's own rules.
     Tidy,
@@ -79,8 +83,17 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<bool> {
     let root = root();
     match task {
-        Task::Test { require_all, only } => {
-            Ok(steps::test(root, &TestOptions { require_all, only }))
+        Task::Test {
+            require_all,
+            only,
+            seed,
+        } => {
+            let options = TestOptions {
+                require_all,
+                only,
+                seed,
+            };
+            Ok(steps::test(root, &options))
         }
         Task::Tidy => {
             let findings = tidy::check(&Tree::of_repository(root)?)?;

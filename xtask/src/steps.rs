@@ -17,6 +17,8 @@ use crate::{dependencies, deploy, dist, fuzz, programs};
 pub struct TestOptions {
     pub require_all: bool,
     pub only: Vec<Step>,
+    /// Where property tests begin.
+    pub seed: u64,
 }
 
 /// One step.
@@ -62,7 +64,8 @@ pub fn test(root: &Path, options: &TestOptions) -> bool {
     let mut failed = 0;
     for &step in STEPS.iter().filter(wanted) {
         println!("==> {step:?}");
-        let outcome = run(step, root).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+        let outcome = run(step, root, options.seed);
+        let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
         let line = match outcome {
             Outcome::Passed => format!("ok       {step:?}"),
             Outcome::Skipped(why) if !options.require_all => format!("skipped  {step:?}  {why}"),
@@ -77,14 +80,14 @@ pub fn test(root: &Path, options: &TestOptions) -> bool {
     failed == 0
 }
 
-fn run(step: Step, root: &Path) -> Result<Outcome> {
+fn run(step: Step, root: &Path, seed: u64) -> Result<Outcome> {
     match step {
         Step::Fmt => cargo(root, &["fmt", "--all", "--check"]),
         Step::Tidy => tidy_step(root),
         Step::Programs => Ok(programs::check(root)),
         Step::Dependencies => dependencies::check(root),
         Step::Clippy => clippy(root),
-        Step::Tests => tests(root),
+        Step::Tests => tests(root, seed),
         Step::DocTests => doc_tests(root),
         Step::Documents => documents(root),
         Step::Deploy => deploy::check(root),
@@ -114,15 +117,11 @@ fn tidy_step(root: &Path) -> Result<Outcome> {
     })
 }
 
-/// Where property tests begin: the same cases in every run, so that a change alone can fail one.
-/// `PROPTEST_RNG_SEED` names another beginning, `PROPTEST_CASES` more of them.
-const PROPERTY_SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "20261123");
-
 /// nextest where it is installed, for its time-outs; the built-in runner elsewhere. A throw-away
 /// PostgreSQL runs meanwhile; without it the tests that need one do nothing.
-fn tests(root: &Path) -> Result<Outcome> {
-    let named = std::env::var(PROPERTY_SEED.0);
-    let seed = (PROPERTY_SEED.0, named.as_deref().unwrap_or(PROPERTY_SEED.1));
+fn tests(root: &Path, seed: u64) -> Result<Outcome> {
+    let seed = seed.to_string();
+    let seed = ("PROPTEST_RNG_SEED", seed.as_str());
     let nextest = works(Command::new("cargo").args(["nextest", "--version"]));
     let runner: &[&str] = if nextest {
         &["nextest", "run"]

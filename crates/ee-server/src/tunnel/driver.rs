@@ -43,6 +43,28 @@ enum Done {
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
+/// Work beside the tunnel. Most of its time a session has none, and then this holds nothing.
+#[derive(Default)]
+struct WorkBeside(Option<FuturesUnordered<Work>>);
+
+impl WorkBeside {
+    fn push(&mut self, work: Work) {
+        self.0.get_or_insert_default().push(work);
+    }
+
+    /// What ends next; pending while there is none. Cancel safe.
+    async fn next(&mut self) -> Done {
+        let Some(all) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        let done = all.next().await;
+        if all.is_empty() {
+            self.0 = None;
+        }
+        done.expect("there is some until it is taken")
+    }
+}
+
 /// Runs a session until its socket is gone and the plane knows.
 pub(super) async fn run(state: AppState, io: Io, ip: IpAddr, place: Place) {
     // Boxed: moved from future to future it would lie in each of them, for as long as it is idle.
@@ -57,7 +79,7 @@ struct Driver {
     tunnel: ControlTunnel<Io>,
     reports: Reports,
     orders: Orders,
-    work: FuturesUnordered<Work>,
+    work: WorkBeside,
     /// The requests of an agent that takes them in text.
     legacy: Option<Box<LegacyLine>>,
     /// Held until the session is attested.
@@ -89,7 +111,7 @@ impl Driver {
             tunnel,
             reports,
             orders,
-            work: FuturesUnordered::new(),
+            work: WorkBeside::default(),
             legacy: None,
             place: Some(place),
             slot: None,
@@ -117,7 +139,7 @@ impl Driver {
             order = self.orders.next() => {
                 self.session.handle_order(self.state.now(), order);
             }
-            Some(done) = self.work.next() => self.finish(done),
+            done = self.work.next() => self.finish(done),
             () = take_in(&mut self.legacy, &self.state) => {}
             answer = self.reports.tell() => {
                 if let Some(admission) = answer {

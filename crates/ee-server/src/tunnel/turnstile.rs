@@ -2,9 +2,9 @@
 //! whole turn of the runtime between two of them (TUNNEL 11).
 //!
 //! A storm's messages come in bursts: a thousand sockets become readable together, a commit of the
-//! plane answers a hundred sessions at once. Each step is short, but who is served would stand behind
-//! all of them in the runtime's queue, at every hop of a request. Behind a turnstile a burst waits
-//! outside the queue, and whatever else is ready or readable goes before its next step.
+//! plane answers a hundred sessions at once. Each step is short, but who is served would stand
+//! behind all of them in the runtime's queue, at every hop of a request. Behind a turnstile a burst
+//! waits outside the queue, and whatever else is ready or readable goes before its next step.
 
 use std::{
     collections::VecDeque,
