@@ -60,7 +60,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Echo<S> {
 
     /// Echoes until the connection ends.
     async fn run(mut self) -> Closed {
-        poll_fn(|cx| self.poll(cx)).await
+        poll_fn(|cx| {
+            self.wire.begin_turn();
+            self.poll(cx)
+        })
+        .await
     }
 
     /// The first text, for questions to Autobahn.
