@@ -117,7 +117,7 @@ pub fn clean(mut frame: Frame<Bytes>) -> Frame<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt, Full};
+    use http_body_util::{BodyExt, Full, StreamBody};
 
     use super::*;
 
@@ -135,6 +135,20 @@ mod tests {
         let read = upload.collect().await.expect("infallible");
         let left: Vec<_> = read.trailers().expect("trailers").keys().cloned().collect();
         assert_eq!(left, ["x-checksum"]);
+    }
+
+    /// Of an HTTP/2 client only this tells a part from the whole: no length need be promised.
+    #[tokio::test]
+    async fn a_body_that_fails_does_not_end() {
+        let half = Ok(Frame::data(Bytes::from_static(b"half")));
+        let frames = futures_util::stream::iter([half, Err("cut off")]);
+        let mut upload = Upload::new(StreamBody::new(frames), &HeaderMap::new());
+        let first = upload.frame().await.expect("not the end").expect("data");
+        assert_eq!(first.into_data().expect("data"), "half");
+        assert!(!upload.is_end_stream());
+        let second = upload.frame().await;
+        let failed = matches!(second, Some(Err(UploadError::Client("cut off"))));
+        assert!(failed, "{second:?}");
     }
 
     /// A body that never comes.

@@ -11,7 +11,7 @@ use ee_tunnel::IncomingBody;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::{
-    io::{AsyncWriteExt, DuplexStream},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     sync::oneshot,
     time::{Instant, sleep, timeout},
 };
@@ -153,6 +153,50 @@ async fn forging(
     };
     told.expect("the pipe is open");
     let _ended = tokio::io::copy_bidirectional(&mut control, &mut agent).await;
+}
+
+/// An agent that does not end its direction keeps the memory of HTTP/2: its tunnel ends instead.
+#[tokio::test(start_paused = true)]
+async fn an_epoch_without_an_answer_ends_the_tunnel_after_ten_seconds() {
+    let (control_io, control_far) = tokio::io::duplex(64 * 1024);
+    let (agent_io, agent_far) = tokio::io::duplex(64 * 1024);
+    let wire = tokio::spawn(silent_after_the_end(control_far, agent_far));
+    let (mut control, mut agent) = tokio::join!(accept(control_io), connect(agent_io));
+    control.offer_plain();
+    agent.expect_plain();
+    let answer = |_| async { Response::new(Full::new(Bytes::from_static(b"hello"))) };
+    let tunnel = start(control, agent, answer);
+    assert_eq!(get(&tunnel).await, "hello");
+    rested(&tunnel).await;
+    sleep(Duration::from_millis(9_800)).await;
+    assert!(!tunnel.agent.is_finished(), "it may still answer");
+    let ended = timeout(Duration::from_secs(1), tunnel.agent).await;
+    ended.expect("ten seconds are over").expect("no panic");
+    wire.abort();
+}
+
+/// Copies bytes both ways until the control plane has ended an epoch; then what the agent says is
+/// lost.
+async fn silent_after_the_end(control: DuplexStream, agent: DuplexStream) {
+    let (mut from_control, mut to_control) = tokio::io::split(control);
+    let (mut from_agent, mut to_agent) = tokio::io::split(agent);
+    let (end, ended) = oneshot::channel();
+    let down = async {
+        let (mut end, mut buffer) = (Some(end), vec![0; 64 * 1024]);
+        while let Ok(count @ 1..) = from_control.read(&mut buffer).await {
+            to_agent.write_all(&buffer[..count]).await.expect("open");
+            if buffer[..count].ends_with(&[0x82, 0x00]) {
+                end.take().map(|end| end.send(()));
+            }
+        }
+    };
+    let up = async {
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_agent, &mut to_control) => {}
+            _ = ended => std::future::pending().await,
+        }
+    };
+    tokio::join!(down, up);
 }
 
 type Feed = tokio::sync::mpsc::Sender<Bytes>;
